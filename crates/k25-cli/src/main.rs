@@ -1,0 +1,2 @@
+//! The `k25` command.
+fn main() {}

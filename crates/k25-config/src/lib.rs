@@ -1,0 +1,1 @@
+//! The checkpoint's `config.json` as one typed, validated `ModelConfig`.

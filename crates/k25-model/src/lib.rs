@@ -1,0 +1,1 @@
+//! A K2.5-family checkpoint and its forward pass.
