@@ -1,0 +1,101 @@
+//! Weight matrices as they are stored: one enum, so that no other code asks for the storage kind.
+
+use half::bf16;
+
+use crate::tensor::Tensor;
+
+/// Values per quantisation group of the packed INT4 layout (spec: architecture §2).
+pub const INT4_GROUP: usize = 32;
+
+/// A weight matrix `[out, in]` that multiplies from the left: `y = W·x`.
+#[derive(Debug, Clone)]
+pub enum Linear {
+    /// bf16 values, row-major, read in place from the mapped file.
+    Bf16(Dense),
+    /// f32 values, row-major, read in place from the mapped file.
+    F32(Dense),
+    /// Offset-8 nibbles in groups of 32 with one bf16 scale each.
+    Int4(PackedInt4),
+}
+
+/// A dense matrix `[out, in]` in its stored type.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    /// Row-major values.
+    pub values: Tensor,
+    /// Rows: the width of the result.
+    pub out_features: usize,
+    /// Columns: the width of the input.
+    pub in_features: usize,
+}
+
+/// A matrix `[out, in]` in compressed-tensors' `pack-quantized` layout, symmetric, group size 32.
+///
+/// Element `8c + j` of a row is the nibble at bits `4j..4j+4` of word `c`; a nibble `n` encodes the
+/// integer `n − 8`; the value is that integer times the scale of its group (exact in f32).
+#[derive(Debug, Clone)]
+pub struct PackedInt4 {
+    /// 32-bit little-endian words `[out, in / 8]`.
+    pub packed: Tensor,
+    /// bf16 `[out, in / 32]`.
+    pub scales: Tensor,
+    /// Rows: the width of the result.
+    pub out_features: usize,
+    /// Columns: the width of the input, a multiple of 32.
+    pub in_features: usize,
+}
+
+impl Linear {
+    /// Width of the result.
+    pub fn out_features(&self) -> usize {
+        match self {
+            Self::Bf16(dense) | Self::F32(dense) => dense.out_features,
+            Self::Int4(packed) => packed.out_features,
+        }
+    }
+
+    /// Width of the input.
+    pub fn in_features(&self) -> usize {
+        match self {
+            Self::Bf16(dense) | Self::F32(dense) => dense.in_features,
+            Self::Int4(packed) => packed.in_features,
+        }
+    }
+
+    /// Writes row `row` as f32 into `into`, which holds `in_features` values.
+    pub fn row_to_f32(&self, row: usize, into: &mut [f32]) {
+        debug_assert_eq!(into.len(), self.in_features());
+        match self {
+            Self::Bf16(dense) => {
+                let width = dense.in_features;
+                let values = &dense.values.as_u16()[row * width..(row + 1) * width];
+                for (value, &bits) in into.iter_mut().zip(values) {
+                    *value = bf16::from_bits(bits).to_f32();
+                }
+            }
+            Self::F32(dense) => {
+                let width = dense.in_features;
+                into.copy_from_slice(&dense.values.as_f32()[row * width..(row + 1) * width]);
+            }
+            Self::Int4(packed) => packed.row_to_f32(row, into),
+        }
+    }
+}
+
+impl PackedInt4 {
+    /// Writes row `row` dequantised as f32 into `into`.
+    pub fn row_to_f32(&self, row: usize, into: &mut [f32]) {
+        let (words_per_row, groups_per_row) = (self.in_features / 8, self.in_features / INT4_GROUP);
+        let words = &self.packed.as_u32()[row * words_per_row..(row + 1) * words_per_row];
+        let scales = &self.scales.as_u16()[row * groups_per_row..(row + 1) * groups_per_row];
+        for (group, (values, words)) in into.chunks_exact_mut(INT4_GROUP).zip(words.chunks_exact(4)).enumerate() {
+            let scale = bf16::from_bits(scales[group]).to_f32();
+            for (values, &word) in values.chunks_exact_mut(8).zip(words) {
+                for (j, value) in values.iter_mut().enumerate() {
+                    let nibble = (word >> (4 * j)) & 0xF;
+                    *value = (nibble as f32 - 8.0) * scale;
+                }
+            }
+        }
+    }
+}
