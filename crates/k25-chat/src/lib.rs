@@ -1,1 +1,7 @@
 //! Messages to tokens and back.
+
+mod segment;
+mod special;
+
+pub use segment::{Segment, segments_to_text};
+pub use special::{SPECIAL_SLOTS, SpecialToken, reserved_token_text};
