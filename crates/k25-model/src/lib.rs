@@ -1,1 +1,14 @@
 //! A K2.5-family checkpoint and its forward pass.
+
+pub mod exec;
+pub mod linear;
+pub mod reference;
+pub mod rope;
+pub mod router;
+pub mod tensor;
+pub mod text;
+pub mod vision;
+pub mod weights;
+
+pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, Rows};
+pub use tensor::{Advice, DType, Tensor};

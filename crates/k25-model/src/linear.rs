@@ -88,7 +88,11 @@ impl PackedInt4 {
         let (words_per_row, groups_per_row) = (self.in_features / 8, self.in_features / INT4_GROUP);
         let words = &self.packed.as_u32()[row * words_per_row..(row + 1) * words_per_row];
         let scales = &self.scales.as_u16()[row * groups_per_row..(row + 1) * groups_per_row];
-        for (group, (values, words)) in into.chunks_exact_mut(INT4_GROUP).zip(words.chunks_exact(4)).enumerate() {
+        for (group, (values, words)) in into
+            .chunks_exact_mut(INT4_GROUP)
+            .zip(words.chunks_exact(4))
+            .enumerate()
+        {
             let scale = bf16::from_bits(scales[group]).to_f32();
             for (values, &word) in values.chunks_exact_mut(8).zip(words) {
                 for (j, value) in values.iter_mut().enumerate() {
