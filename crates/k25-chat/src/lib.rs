@@ -3,5 +3,5 @@
 mod segment;
 mod special;
 
-pub use segment::{Segment, segments_to_text};
+pub use segment::{MediaKind, Segment, segments_to_text};
 pub use special::{SPECIAL_SLOTS, SpecialToken, reserved_token_text};

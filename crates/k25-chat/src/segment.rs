@@ -13,6 +13,34 @@ pub enum Segment {
     Special(SpecialToken),
     /// Untrusted text: never parsed for specials.
     Text(String),
+    /// The place of the conversation's `index`-th medium (images and videos are counted together,
+    /// from 0, in the order of their appearance), for the media layer to fill.
+    Media {
+        /// What is to be placed here.
+        kind: MediaKind,
+        /// Number of the medium in the conversation.
+        index: usize,
+    },
+}
+
+/// What a media slot of the prompt stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// One picture.
+    Image,
+    /// A film, which becomes chunks of up to four frames, each with its time.
+    Video,
+}
+
+impl MediaKind {
+    /// What the reference's chat template prints at the place of a medium. The video placeholder is
+    /// plain text: it is no entry of the vocabulary.
+    pub const fn placeholder(self) -> &'static str {
+        match self {
+            MediaKind::Image => "<|media_begin|>image<|media_content|><|media_pad|><|media_end|>",
+            MediaKind::Video => "<|kimi_k25_video_placeholder|>",
+        }
+    }
 }
 
 impl Segment {
@@ -21,6 +49,7 @@ impl Segment {
         match self {
             Segment::Special(token) => token.text(),
             Segment::Text(text) => text,
+            Segment::Media { kind, .. } => kind.placeholder(),
         }
     }
 }
