@@ -36,8 +36,20 @@ pub enum Site {
     Query(usize),
     /// Raw latent and rotary key, `[rows, kv_lora_rank + qk_rope_head_dim]`.
     KvLatentRaw(usize),
+    /// Rotated part of the queries, `[rows, heads · qk_rope_head_dim]`, pairs interleaved.
+    QueryRotary(usize),
+    /// Latents after their norm, as cached.
+    Latent(usize),
+    /// Rotated shared key, as cached, pairs interleaved.
+    KeyRotary(usize),
     /// Per-head context, concatenated: the input of the output projection.
     AttentionContext(usize),
+    /// Router logits, `[rows, n_routed_experts]`.
+    RouterLogits(usize),
+    /// Chosen experts as whole numbers, best weight first, `[rows, num_experts_per_tok]`.
+    RouterChoice(usize),
+    /// Weights of the chosen experts, in the same order.
+    RouterWeights(usize),
 }
 
 /// One way of computing the model's operators. Activations are matrices `[rows, width]`.
@@ -60,7 +72,13 @@ pub trait Exec {
     /// Rotation, latent norm, cache and causal attention of layer `layer`: from queries
     /// `[rows, heads · qk_head_dim]` and raw latents `[rows, kv_lora_rank + qk_rope_head_dim]` to
     /// contexts `[rows, heads · v_head_dim]`.
-    fn mla(&mut self, layer: usize, weights: &MlaWeights, query: &Self::Act, kv: &Self::Act) -> Self::Act;
+    fn mla(
+        &mut self,
+        layer: usize,
+        weights: &MlaWeights,
+        query: &Self::Act,
+        kv: &Self::Act,
+    ) -> Self::Act;
 
     /// A SwiGLU MLP.
     fn mlp(&mut self, mlp: &Mlp, x: &Self::Act) -> Self::Act;

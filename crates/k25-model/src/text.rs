@@ -5,13 +5,23 @@ use crate::weights::{FeedForward, LayerWeights, MlaWeights, QueryWeights, TextWe
 
 /// Runs `rows` through every layer and returns the logits `[wanted.len(), vocab]` of the rows that
 /// `wanted` names.
-pub fn forward<E: Exec>(exec: &mut E, model: &TextWeights, rows: &[InputRow<'_>], wanted: &[usize]) -> E::Act {
+pub fn forward<E: Exec>(
+    exec: &mut E,
+    model: &TextWeights,
+    rows: &[InputRow<'_>],
+    wanted: &[usize],
+) -> E::Act {
     let normed = hidden_states(exec, model, rows, wanted);
     exec.linear(&model.lm_head, &normed)
 }
 
 /// Runs `rows` through every layer and the last norm; returns the rows that `wanted` names.
-pub fn hidden_states<E: Exec>(exec: &mut E, model: &TextWeights, rows: &[InputRow<'_>], wanted: &[usize]) -> E::Act {
+pub fn hidden_states<E: Exec>(
+    exec: &mut E,
+    model: &TextWeights,
+    rows: &[InputRow<'_>],
+    wanted: &[usize],
+) -> E::Act {
     let mut residual = exec.embed(&model.embed, rows);
     exec.observe(Site::Embedding, &residual);
     for (index, layer) in model.layers.iter().enumerate() {
@@ -24,7 +34,12 @@ pub fn hidden_states<E: Exec>(exec: &mut E, model: &TextWeights, rows: &[InputRo
     normed
 }
 
-fn decoder_layer<E: Exec>(exec: &mut E, index: usize, layer: &LayerWeights, residual: E::Act) -> E::Act {
+fn decoder_layer<E: Exec>(
+    exec: &mut E,
+    index: usize,
+    layer: &LayerWeights,
+    residual: E::Act,
+) -> E::Act {
     let normed = exec.rms_norm(&layer.input_norm, &residual);
     let attended = attention(exec, index, &layer.attention, &normed);
     exec.observe(Site::AttentionOut(index), &attended);
