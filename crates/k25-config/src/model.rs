@@ -1,5 +1,11 @@
 //! The typed configuration: only what the computation needs, already validated.
 
+pub(crate) mod checkpoint_json;
+pub(crate) mod parameters;
+mod presets;
+
+use crate::Quantization;
+
 /// One member of the K2.5 family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
@@ -17,6 +23,8 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Padding id.
     pub pad_token_id: Option<u32>,
+    /// How the file says that weights are stored; the tensors themselves decide.
+    pub quantization: Quantization,
 }
 
 /// The language model's numbers (spec: architecture §1; names as in the file).
@@ -72,6 +80,9 @@ pub struct TextConfig {
     pub rope_scaling: Option<Yarn>,
     /// Whether the head is the embedding.
     pub tie_word_embeddings: bool,
+    /// Layers after the last that only predict further tokens in training (DeepSeek-V3 has one);
+    /// their tensors are not part of the forward pass.
+    pub num_nextn_predict_layers: usize,
 }
 
 /// YaRN's numbers (`rope_scaling` of type `yarn`).
