@@ -1,7 +1,9 @@
 //! A K2.5-family checkpoint and its forward pass.
 
+pub mod checkpoint;
 pub mod exec;
 pub mod linear;
+pub mod media;
 pub mod reference;
 pub mod rope;
 pub mod router;
@@ -10,5 +12,6 @@ pub mod text;
 pub mod vision;
 pub mod weights;
 
-pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, Rows};
+pub use checkpoint::{Checkpoint, CheckpointError, SafetensorsFile};
+pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, Rows, VisionReference};
 pub use tensor::{Advice, DType, Tensor};

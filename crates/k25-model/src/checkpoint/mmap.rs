@@ -1,0 +1,69 @@
+//! A file mapped into memory. This is the one file of the crate with `unsafe` code.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use memmap2::Mmap;
+
+use crate::tensor::{Advice, ByteSource};
+
+/// A read-only view of a whole file, and the open file.
+///
+/// Pages are read when they are touched and belong to the page cache: a checkpoint larger than
+/// memory can be mapped.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    map: Mmap,
+    file: File,
+}
+
+impl MappedFile {
+    /// Maps all of `file`.
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        // SAFETY: the map is read-only and lives as long as every slice of it, because slices are
+        // handed out through `&self` alone. That the file does not change meanwhile cannot be
+        // enforced by any program; like every reader of mapped weights we ask it of the owner of
+        // the folder. Should it happen, changed bytes are only ever read as numbers, for which
+        // every bit pattern is valid: no length, offset or pointer is taken from the map, since
+        // headers are read with `read` before. A file that shrinks ends the process by SIGBUS.
+        let map = unsafe { Mmap::map(&file)? };
+        Ok(Self { map, file })
+    }
+
+    /// Reads bytes without touching the map, for values too small to bring in a page each.
+    pub(crate) fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::FileExt::read_exact_at(&self.file, into, offset)
+        }
+        #[cfg(not(unix))]
+        {
+            use std::io::{Read, Seek, SeekFrom};
+            let mut file = self.file.try_clone()?;
+            file.seek(SeekFrom::Start(offset))?;
+            file.read_exact(into)
+        }
+    }
+}
+
+impl ByteSource for MappedFile {
+    fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    fn advise(&self, part: Range<usize>, advice: Advice) {
+        #[cfg(unix)]
+        {
+            let advice = match advice {
+                Advice::Random => memmap2::Advice::Random,
+                Advice::WillNeed => memmap2::Advice::WillNeed,
+            };
+            // Advice may be refused, for instance by a file system; then nothing is lost but speed.
+            let _ = self.map.advise_range(advice, part.start, part.len());
+        }
+        #[cfg(not(unix))]
+        let _ = (part, advice);
+    }
+}
