@@ -29,7 +29,7 @@ pub use penalties::TokenHistory;
 pub use random::uniform;
 
 use crate::grammar::TokenMask;
-use filter::Candidate;
+use filter::Filter;
 
 /// A chosen token.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ pub struct TokenLogprobs {
 #[derive(Debug, Default)]
 pub struct Sampler {
     weights: Vec<f32>,
-    candidates: Vec<Candidate>,
+    filter: Filter,
     sums: Vec<f64>,
 }
 
@@ -111,47 +111,20 @@ impl Sampler {
             max,
             params.temperature.recip().min(f32::MAX),
         );
-        if params.top_k == 0 && params.top_p == 1.0 && params.min_p == 0.0 {
-            return self.draw_from_all(chance);
-        }
-        self.select_candidates(params);
-        let total = softmax::sum(self.candidates.iter().map(|candidate| candidate.weight));
-        self.candidates
-            .sort_unstable_by_key(|candidate| candidate.id);
-        let ids = self
-            .candidates
-            .iter()
-            .map(|candidate| (candidate.id, candidate.weight));
-        walk(ids, chance * total)
-    }
-
-    fn select_candidates(&mut self, params: &SamplingParams) {
-        let Self {
-            weights,
-            candidates,
-            sums,
-        } = self;
-        let mut total = None;
         if params.top_k > 0 {
-            filter::top_k(weights, params.top_k, candidates);
-        } else if params.top_p < 1.0 {
-            let sum = softmax::chunk_sums(weights, sums);
-            filter::nucleus_bound(weights, sum, params.top_p, candidates);
-            total = Some(sum);
-        } else {
-            filter::all(weights, candidates);
+            self.filter.top_k(&mut self.weights, params.top_k);
         }
         if params.top_p < 1.0 {
-            let total = total.unwrap_or_else(|| softmax::sum(candidates.iter().map(|c| c.weight)));
-            filter::top_p(candidates, f64::from(params.top_p) * total);
+            self.filter.top_p(&mut self.weights, params.top_p);
         }
         if params.min_p > 0.0 {
-            filter::min_p(candidates, params.min_p);
+            filter::min_p(&mut self.weights, params.min_p);
         }
+        self.draw_by_weight(chance)
     }
 
-    /// Draws from the whole vocabulary: first the chunk, then the token within it.
-    fn draw_from_all(&mut self, chance: f64) -> Option<u32> {
+    /// Draws in proportion to the weights: first the chunk, then the token within it.
+    fn draw_by_weight(&mut self, chance: f64) -> Option<u32> {
         let Self { weights, sums, .. } = self;
         let mut target = chance * softmax::chunk_sums(weights, sums);
         let last = sums.iter().rposition(|&sum| sum > 0.0)?;

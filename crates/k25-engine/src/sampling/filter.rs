@@ -1,17 +1,119 @@
-//! Top-k, top-p and min-p in time linear in the vocabulary: selection, never a full sort.
+//! Top-k, top-p and min-p in time linear in the vocabulary: a histogram and one selection, never a
+//! full sort. A token that is left out gets weight 0.
 
-use super::softmax;
+use std::cmp::Ordering;
+
+/// Bits of a weight's pattern that are not part of its bucket: a bucket spans a sixteenth of an
+/// octave. Patterns of positive floats order as the floats do.
+const BUCKET_SHIFT: u32 = 19;
+
+/// Buckets for weights in [0, 1].
+const BUCKETS: usize = (1.0f32.to_bits() >> BUCKET_SHIFT) as usize + 1;
+
+/// Weights by magnitude, and room for the members of one bucket.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    buckets: Vec<Amount>,
+    members: Vec<Candidate>,
+}
+
+/// Some tokens: how many, and their weight together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Amount {
+    count: usize,
+    mass: f64,
+}
 
 /// A token that may be drawn, with its unnormalised probability (the likeliest has weight 1).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Candidate {
-    pub weight: f32,
-    pub id: u32,
+struct Candidate {
+    weight: f32,
+    id: u32,
+}
+
+impl Filter {
+    /// Keeps the `k` likeliest tokens.
+    pub fn top_k(&mut self, weights: &mut [f32], k: usize) {
+        self.fill(weights);
+        self.cut(weights, |kept| kept.count >= k);
+    }
+
+    /// Keeps the likeliest tokens until they reach the part `p` of all weight; the token that
+    /// reaches it stays, and so does at least one.
+    pub fn top_p(&mut self, weights: &mut [f32], p: f32) {
+        self.fill(weights);
+        let total: f64 = self.buckets.iter().map(|bucket| bucket.mass).sum();
+        let target = f64::from(p) * total;
+        self.cut(weights, |kept| kept.mass >= target);
+    }
+
+    fn fill(&mut self, weights: &[f32]) {
+        self.buckets.clear();
+        self.buckets.resize(BUCKETS, Amount::default());
+        for &weight in weights.iter().filter(|&&weight| weight > 0.0) {
+            let bucket = &mut self.buckets[bucket_of(weight)];
+            bucket.count += 1;
+            bucket.mass += f64::from(weight);
+        }
+    }
+
+    /// Keeps the likeliest tokens until `enough` says so of what is kept.
+    fn cut(&mut self, weights: &mut [f32], enough: impl Fn(Amount) -> bool) {
+        let mut kept = Amount::default();
+        let reaching = self.buckets.iter().rposition(|&bucket| {
+            let with_bucket = kept.plus(bucket);
+            let reached = bucket.count > 0 && enough(with_bucket);
+            if !reached {
+                kept = with_bucket;
+            }
+            reached
+        });
+        let Some(bucket) = reaching else {
+            return;
+        };
+        self.members.clear();
+        self.members.extend(
+            (0u32..)
+                .zip(weights.iter())
+                .filter(|&(_, &weight)| weight > 0.0 && bucket_of(weight) == bucket)
+                .map(|(id, &weight)| Candidate { weight, id }),
+        );
+        let last = last_kept(&mut self.members, kept, enough);
+        for (id, weight) in (0u32..).zip(weights) {
+            let candidate = Candidate {
+                weight: *weight,
+                id,
+            };
+            if candidate.before(&last) == Ordering::Greater {
+                *weight = 0.0;
+            }
+        }
+    }
+}
+
+impl Amount {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            mass: self.mass + other.mass,
+        }
+    }
+
+    fn of(candidates: &[Candidate]) -> Self {
+        let mass = candidates
+            .iter()
+            .map(|candidate| f64::from(candidate.weight))
+            .sum();
+        Self {
+            count: candidates.len(),
+            mass,
+        }
+    }
 }
 
 impl Candidate {
     /// Likelier first; between equals, the lower id first. A total order without equals.
-    fn before(&self, other: &Self) -> std::cmp::Ordering {
+    fn before(&self, other: &Self) -> Ordering {
         other
             .weight
             .total_cmp(&self.weight)
@@ -19,80 +121,39 @@ impl Candidate {
     }
 }
 
-/// The `k` likeliest tokens, in no particular order.
-pub(super) fn top_k(weights: &[f32], k: usize, candidates: &mut Vec<Candidate>) {
-    let at_least = weight_reached_by_k(weights, k);
-    collect_at_least(weights, at_least, candidates);
-    if k < candidates.len() {
-        candidates.select_nth_unstable_by(k, Candidate::before);
-        candidates.truncate(k);
+/// Keeps tokens at least `min_p` as likely as the likeliest, whose weight is 1.
+pub(super) fn min_p(weights: &mut [f32], min_p: f32) {
+    for weight in weights {
+        *weight = if *weight >= min_p { *weight } else { 0.0 };
     }
 }
 
-/// A weight that at least `k` tokens reach, high enough to leave few others: the k-th largest of the
-/// maxima of small chunks. One pass that reads vectors, instead of a selection among all tokens.
-fn weight_reached_by_k(weights: &[f32], k: usize) -> f32 {
-    const CHUNK: usize = 64;
-    if k == 0 || k > weights.len() / CHUNK {
-        return 0.0;
-    }
-    let mut maxima: Vec<f32> = weights.chunks(CHUNK).map(softmax::max).collect();
-    let (_, kth, _) = maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    *kth
+fn bucket_of(weight: f32) -> usize {
+    ((weight.to_bits() >> BUCKET_SHIFT) as usize).min(BUCKETS - 1)
 }
 
-/// Every token that top-p could keep, and perhaps more: those with at least an equal share of the
-/// mass outside. All tokens below that share together weigh less than what top-p leaves out.
-pub(super) fn nucleus_bound(
-    weights: &[f32],
-    total: f64,
-    top_p: f32,
-    candidates: &mut Vec<Candidate>,
-) {
-    // The factor leaves room for the rounding of the sums.
-    let share = 0.99 * total * (1.0 - f64::from(top_p)) / weights.len() as f64;
-    collect_at_least(weights, share as f32, candidates);
-}
-
-/// Every token with some weight.
-pub(super) fn all(weights: &[f32], candidates: &mut Vec<Candidate>) {
-    collect_at_least(weights, 0.0, candidates);
-}
-
-fn collect_at_least(weights: &[f32], at_least: f32, candidates: &mut Vec<Candidate>) {
-    candidates.clear();
-    candidates.extend(
-        (0u32..)
-            .zip(weights)
-            .filter(|&(_, &weight)| weight >= at_least && weight > 0.0)
-            .map(|(id, &weight)| Candidate { weight, id }),
-    );
-}
-
-/// Keeps the likeliest candidates until their weights reach `target`; the one that reaches it stays,
-/// and so does at least one. Quickselect over weights: expected linear time.
-pub(super) fn top_p(candidates: &mut Vec<Candidate>, target: f64) {
-    let (mut kept, mut mass) = (0, 0.0);
-    let mut end = candidates.len();
-    // Invariant: [0, kept) stays and weighs `mass` < target; the cut is within [kept, end].
-    while end - kept > 1 {
-        let open = &mut candidates[kept..end];
-        let likelier = open.len() / 2;
-        open.select_nth_unstable_by(likelier, Candidate::before);
-        let above = softmax::sum(open[..likelier].iter().map(|candidate| candidate.weight));
-        if mass + above >= target {
-            end = kept + likelier;
+/// The least likely of `members` that is needed for `enough`, beside what was `kept` before them.
+/// Quickselect: expected linear time. `members` is not empty.
+fn last_kept(
+    members: &mut [Candidate],
+    mut kept: Amount,
+    enough: impl Fn(Amount) -> bool,
+) -> Candidate {
+    let (mut start, mut end) = (0, members.len());
+    // The answer is within [start, end); what lies before `start` is part of `kept`.
+    while end - start > 1 {
+        let open = &mut members[start..end];
+        let half = open.len() / 2;
+        open.select_nth_unstable_by(half, Candidate::before);
+        let with_half = kept.plus(Amount::of(&open[..half]));
+        if enough(with_half) {
+            end = start + half;
         } else {
-            mass += above;
-            kept += likelier;
+            kept = with_half;
+            start += half;
         }
     }
-    candidates.truncate(end);
-}
-
-/// Keeps candidates at least `min_p` as likely as the likeliest, whose weight is 1.
-pub(super) fn min_p(candidates: &mut Vec<Candidate>, min_p: f32) {
-    candidates.retain(|candidate| candidate.weight >= min_p);
+    members[start]
 }
 
 #[cfg(test)]
@@ -103,21 +164,27 @@ mod tests {
 
     /// The oracle: sort everything.
     fn sorted(weights: &[f32]) -> Vec<Candidate> {
-        let mut sorted = Vec::new();
-        all(weights, &mut sorted);
+        let mut sorted: Vec<_> = (0u32..)
+            .zip(weights)
+            .filter(|&(_, &weight)| weight > 0.0)
+            .map(|(id, &weight)| Candidate { weight, id })
+            .collect();
         sorted.sort_by(Candidate::before);
         sorted
     }
 
-    fn ids(candidates: &[Candidate]) -> Vec<u32> {
-        let mut ids: Vec<u32> = candidates.iter().map(|candidate| candidate.id).collect();
-        ids.sort_unstable();
-        ids
+    /// The weights that stay, and 0 for the others.
+    fn only(candidates: &[Candidate], len: usize) -> Vec<f32> {
+        let mut weights = vec![0.0; len];
+        candidates
+            .iter()
+            .for_each(|candidate| weights[candidate.id as usize] = candidate.weight);
+        weights
     }
 
     /// Weights as after a softmax: in [0, 1], the largest 1, with many ties.
     fn weights() -> impl Strategy<Value = Vec<f32>> {
-        let weight = prop_oneof![4 => 0.0f32..1.0, 2 => Just(0.0f32), 2 => Just(0.25f32)];
+        let weight = prop_oneof![4 => 0.0f32..1.0, 2 => Just(0.0f32), 2 => Just(0.25f32), 1 => 1e-37f32..1e-30];
         (
             prop::collection::vec(weight, 1..600),
             any::<prop::sample::Index>(),
@@ -131,17 +198,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn top_k_equals_sorting(weights in weights(), k in 1usize..700) {
-            let mut candidates = Vec::new();
-            top_k(&weights, k, &mut candidates);
-            let expected: Vec<_> = sorted(&weights).into_iter().take(k).collect();
-            prop_assert_eq!(ids(&candidates), ids(&expected));
+        fn top_k_equals_sorting(mut weights in weights(), k in 1usize..700) {
+            let mut expected = sorted(&weights);
+            expected.truncate(k);
+            let expected = only(&expected, weights.len());
+            Filter::default().top_k(&mut weights, k);
+            prop_assert_eq!(weights, expected);
         }
 
         #[test]
-        fn top_p_equals_sorting(weights in weights(), top_p_value in 0.01f32..0.999) {
-            let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
-            let target = f64::from(top_p_value) * total;
+        fn top_p_equals_sorting(mut weights in weights(), p in 0.01f32..0.999) {
+            let target = f64::from(p) * weights.iter().map(|&weight| f64::from(weight)).sum::<f64>();
             let mut mass = 0.0;
             let mut expected = sorted(&weights);
             let reaching = expected.iter().position(|candidate| {
@@ -151,22 +218,30 @@ mod tests {
             // Sums in another order may round to the other side of the target: leave those out.
             prop_assume!((mass - target).abs() > 1e-9);
             expected.truncate(reaching.map_or(expected.len(), |last| last + 1));
-
-            let mut candidates = Vec::new();
-            nucleus_bound(&weights, total, top_p_value, &mut candidates);
-            top_p(&mut candidates, target);
-            prop_assert_eq!(ids(&candidates), ids(&expected));
+            let expected = only(&expected, weights.len());
+            Filter::default().top_p(&mut weights, p);
+            prop_assert_eq!(weights, expected);
         }
     }
 
     #[test]
-    fn a_hopeless_target_keeps_everything_and_a_tiny_one_keeps_one() {
+    fn everything_or_one_token_may_stay() {
         let weights: Vec<f32> = (1..=100).map(|i| i as f32 / 100.0).collect();
-        for (target, kept) in [(1e9, 100), (1e-9, 1), (0.0, 1)] {
-            let mut candidates = Vec::new();
-            all(&weights, &mut candidates);
-            top_p(&mut candidates, target);
-            assert_eq!(candidates.len(), kept);
-        }
+        let kept = |filter: &dyn Fn(&mut [f32])| {
+            let mut weights = weights.clone();
+            filter(&mut weights);
+            weights.iter().filter(|&&weight| weight > 0.0).count()
+        };
+        assert_eq!(kept(&|weights| Filter::default().top_k(weights, 1)), 1);
+        assert_eq!(
+            kept(&|weights| Filter::default().top_k(weights, 1_000)),
+            100
+        );
+        assert_eq!(
+            kept(&|weights| Filter::default().top_p(weights, f32::MIN_POSITIVE)),
+            1
+        );
+        assert_eq!(kept(&|weights| Filter::default().top_p(weights, 1.0)), 100);
+        assert_eq!(kept(&|weights| min_p(weights, 0.5)), 51);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn chunk_sums(weights: &[f32], sums: &mut Vec<f64>) -> f64 {
 }
 
 /// Sum in eight interleaved partial sums.
-pub(super) fn sum(weights: impl Iterator<Item = f32>) -> f64 {
+fn sum(weights: impl Iterator<Item = f32>) -> f64 {
     let mut lanes = [0.0f64; 8];
     for (index, weight) in weights.enumerate() {
         lanes[index % 8] += f64::from(weight);
