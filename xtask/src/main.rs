@@ -1,2 +1,37 @@
-//! The repository's own chores.
-fn main() {}
+//! The repository's own chores. `cargo xtask check` is what CI and the README call.
+
+mod check;
+mod edges;
+mod fuzz;
+mod process;
+mod rooms;
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+/// The repository's own chores.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that must hold before a change lands: what CI runs.
+    Check(check::Selection),
+    /// Prove that no crate imports what it must not (the table is xtask/src/rooms.rs).
+    Edges,
+    /// Feed generated inputs to the parsers of untrusted input (see fuzz/README.md).
+    Fuzz(fuzz::Campaign),
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(process::repository_root()?)?;
+    match Arguments::parse().chore {
+        Chore::Check(selection) => check::run(&selection),
+        Chore::Edges => edges::run(),
+        Chore::Fuzz(campaign) => fuzz::run(&campaign),
+    }
+}
