@@ -1,0 +1,125 @@
+//! Int8 weights: quantisation, and products with int8 activations.
+
+use super::Rows;
+use super::tile::{Bytes, GROUP_BYTES, QUAD_BYTES, QUADS, multiply_rows};
+use crate::activations::{QuantRows, position};
+use crate::aligned::{Aligned, AtLine};
+use crate::dispatch::Kernel;
+use crate::scalar;
+use crate::shared::Columns;
+use crate::simd::{GROUP, LANES, Simd};
+use crate::weights::{INT8_SCALE_COLS, Int8Matrix};
+use std::ops::Range;
+
+/// Groups multiplied before the next row of activations has its turn: 16 KiB of weights, and a whole number of scales.
+const TILE_GROUPS: usize = 32;
+
+/// Rows of activations whose totals are kept at once.
+const TILE_ROWS: usize = 128;
+
+/// What q + 128 stands for when q = 0.
+const ZERO: u8 = 128;
+
+pub(crate) fn quantize_matrix(
+    rows: usize,
+    cols: usize,
+    mut row: impl FnMut(usize, &mut [f32]),
+) -> Int8Matrix {
+    let groups = cols.div_ceil(GROUP);
+    let scale_groups = cols.div_ceil(INT8_SCALE_COLS);
+    let blocks = rows.div_ceil(LANES);
+    let mut values = Aligned::zeros(blocks * groups * GROUP_BYTES);
+    values.fill(ZERO);
+    let mut scales = Aligned::zeros(blocks * scale_groups * LANES);
+    let mut buffer = vec![0.0; cols];
+    for r in 0..rows {
+        row(r, &mut buffer);
+        let (block, lane) = (r / LANES, r % LANES);
+        for (s, part) in buffer.chunks(INT8_SCALE_COLS).enumerate() {
+            let largest = part.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
+            let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
+            scales[(block * scale_groups + s) * LANES + lane] = scale;
+            for (i, w) in part.iter().enumerate() {
+                let col = s * INT8_SCALE_COLS + i;
+                let (group, at) = (col / GROUP, position(col % GROUP));
+                let quad = (block * groups + group) * QUADS + at / 4;
+                let q = (w * inverse).round_ties_even() as i8;
+                values[quad * QUAD_BYTES + lane * 4 + at % 4] =
+                    q.cast_unsigned().wrapping_add(ZERO);
+            }
+        }
+    }
+    Int8Matrix {
+        values,
+        scales,
+        rows,
+        cols,
+    }
+}
+
+pub(crate) struct Int8Product<'a> {
+    pub(crate) weights: &'a Int8Matrix,
+    pub(crate) x: &'a QuantRows,
+    pub(crate) rows: &'a Rows<'a>,
+    /// Output columns; begins at a multiple of 16.
+    pub(crate) out: Range<usize>,
+    pub(crate) y: Columns<'a>,
+}
+
+impl Kernel for Int8Product<'_> {
+    type Output = ();
+
+    fn scalar(self) {
+        for i in 0..self.rows.len() {
+            for n in self.out.clone() {
+                let value = scalar::int8::dot_quantized(self.weights, n, self.x, self.rows.get(i));
+                // SAFETY: the columns of this task belong to it alone.
+                unsafe { self.y.store(i, n, &[value]) };
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn vector<S: Simd>(self) {
+        let mut totals = AtLine([0.0_f32; TILE_ROWS * LANES]);
+        let mut indices = [0_usize; TILE_ROWS];
+        for first_row in (0..self.rows.len()).step_by(TILE_ROWS) {
+            let count = TILE_ROWS.min(self.rows.len() - first_row);
+            for (i, index) in indices[..count].iter_mut().enumerate() {
+                *index = self.rows.get(first_row + i);
+            }
+            for n in self.out.clone().step_by(LANES) {
+                totals.0[..count * LANES].fill(0.0);
+                self.block_times_rows::<S>(n / LANES, &indices[..count], &mut totals.0);
+                let lanes = LANES.min(self.out.end - n);
+                for (i, values) in totals.0[..count * LANES].chunks_exact(LANES).enumerate() {
+                    self.y.store(first_row + i, n, &values[..lanes]);
+                }
+            }
+        }
+    }
+}
+
+impl Int8Product<'_> {
+    #[inline(always)]
+    unsafe fn block_times_rows<S: Simd>(&self, block: usize, rows: &[usize], totals: &mut [f32]) {
+        let groups = self.x.groups();
+        let scale_groups = self.weights.cols.div_ceil(INT8_SCALE_COLS);
+        let totals = totals.as_mut_ptr();
+        for g in (0..groups).step_by(TILE_GROUPS) {
+            let count = TILE_GROUPS.min(groups - g);
+            let tile = self
+                .weights
+                .values
+                .as_ptr()
+                .add((block * groups + g) * GROUP_BYTES);
+            let scale_group = block * scale_groups + g * GROUP / INT8_SCALE_COLS;
+            let scales = self.weights.scales.as_ptr().add(scale_group * LANES);
+            if S::INT_ROWS == 8 {
+                multiply_rows::<S, Bytes, 8>(tile, scales, count, (self.x, g), rows, totals);
+            } else {
+                multiply_rows::<S, Bytes, 2>(tile, scales, count, (self.x, g), rows, totals);
+            }
+        }
+    }
+}
