@@ -3,6 +3,36 @@
 //! What a grammar is made of (JSON schema, regex, tool declarations) is text and lives elsewhere;
 //! here it is a set of token ids that changes with every accepted token.
 
+use thiserror::Error;
+
+/// A grammar that could not go on; the text is the grammar's own.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the grammar failed: {0}\n  hint: simplify the schema or pattern")]
+pub struct GrammarError(pub String);
+
+/// What a grammar says about the next token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// Any token: the grammar does not constrain here.
+    Any,
+    /// Those in the mask.
+    Masked,
+}
+
+/// What a sequence may generate.
+pub trait Grammar: Send {
+    /// Sets the bits of the tokens that may come next; `mask` comes with none set.
+    ///
+    /// Where the text may end, that includes a token that ends it.
+    fn allowed(&mut self, mask: &mut TokenMask) -> Result<Allowed, GrammarError>;
+
+    /// Moves on by a token that [`allowed`](Self::allowed) permitted.
+    fn accept(&mut self, token: u32) -> Result<(), GrammarError>;
+
+    /// A grammar in the same state, for another sample.
+    fn fork(&self) -> Box<dyn Grammar>;
+}
+
 /// A set of token ids: one bit per id, set where the token may come next.
 ///
 /// Ids at or beyond [`len`](Self::len) are never allowed.
