@@ -6,8 +6,10 @@
 mod attention;
 mod moe;
 mod rows;
+mod vision;
 
 pub use rows::Rows;
+pub use vision::{VisionObserver, VisionReference};
 
 use k25_config::TextConfig;
 use rayon::prelude::*;

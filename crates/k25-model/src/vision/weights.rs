@@ -32,6 +32,13 @@ pub struct PositionTable {
     pub width: usize,
 }
 
+impl PositionTable {
+    /// Values of one cell: the encoder's width.
+    pub fn hidden(&self) -> usize {
+        self.values.len() / (self.height * self.width)
+    }
+}
+
 /// One encoder block: attention and an MLP, each behind a layer norm.
 #[derive(Debug)]
 pub struct BlockWeights {

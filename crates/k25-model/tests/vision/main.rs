@@ -1,0 +1,6 @@
+//! Media preprocessing and the vision tower against what the reference computed.
+
+mod decoding;
+mod features;
+mod fixtures;
+mod images;
