@@ -25,8 +25,7 @@ pub use segment::{MediaKind, Segment, segments_to_text};
 pub use special::{SPECIAL_SLOTS, SpecialToken, reserved_token_text};
 pub use stream_parser::{ParsedMessage, ParsedToolCall, ParserEvent, StreamParser, parse_message};
 pub use template::{
-    KwargsError, Prompt, RenderOptions, fill_media, image_prompt, render, unfilled_media,
-    video_chunk_prompt,
+    KwargsError, Prompt, RenderOptions, fill_media, image_prompt, render, video_chunk_prompt,
 };
 pub use tool_declaration::{
     Declaration, DeclarationError, SchemaProblem, declare_tools, typescript_declaration,

@@ -214,8 +214,8 @@ impl From<JsonObject> for JsonValue {
     }
 }
 
-/// `serde_json` has already turned integers of more than 64 bits into floats; parse the text with
-/// [`JsonValue::parse`] where they matter.
+/// `serde_json` has already turned integers of more than 64 bits into floats, and may have missed the
+/// last bit of a float; where the text is at hand, [`JsonValue::parse`] keeps both.
 impl TryFrom<serde_json::Value> for JsonValue {
     type Error = TooDeep;
 

@@ -15,7 +15,7 @@ use crate::segment::Segment;
 use crate::special::SpecialToken;
 use crate::tool_declaration::declare_tools;
 
-pub use media::{fill_media, image_prompt, unfilled_media, video_chunk_prompt};
+pub use media::{fill_media, image_prompt, video_chunk_prompt};
 pub use options::{KwargsError, RenderOptions};
 
 /// A rendered prompt.

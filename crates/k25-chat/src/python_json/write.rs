@@ -140,19 +140,48 @@ fn write_repr(value: &JsonValue, out: &mut String) {
 /// Python's `repr` of a finite float: the shortest digits that read back as the same number, with an
 /// exponent below 1e-4 and from 1e16 on.
 fn write_finite_float(float: f64, out: &mut String) {
-    // Rust's `{:e}` has the same shortest digits, as `d.ddde-7`.
-    let scientific = format!("{float:e}");
+    let scientific = shortest_scientific(float);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        // `{}` never writes an exponent, and no fraction where there is none.
-        let plain = format!("{float}");
-        out.push_str(&plain);
-        out.push_str(if plain.contains('.') { "" } else { ".0" });
-    } else {
+    if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         // Writing to a `String` does not fail.
         let _ = write!(out, "{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+        return;
+    }
+    let (sign, mantissa) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |digits| ("-", digits));
+    let digits = mantissa.replace('.', "");
+    out.push_str(sign);
+    if exponent < 0 {
+        let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);
+        let _ = write!(out, "0.{zeros}{digits}");
+        return;
+    }
+    let integer_len = exponent as usize + 1;
+    if digits.len() > integer_len {
+        let (integer, fraction) = digits.split_at(integer_len);
+        let _ = write!(out, "{integer}.{fraction}");
+    } else {
+        let _ = write!(out, "{digits:0<integer_len$}.0");
+    }
+}
+
+/// The shortest digits that read back as the number, in Rust's form `-d.ddde-7`; of two that are
+/// equally near the even one, which is where Rust and Python differ (1801514316094494.25).
+fn shortest_scientific(float: f64) -> String {
+    let shortest = format!("{float:e}");
+    let mantissa = shortest.split('e').next().unwrap_or_default();
+    let decimals = mantissa
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
+    let nearest = format!("{float:.decimals$e}");
+    // Next to a power of two the nearest decimal of this length can belong to the number below.
+    if nearest.parse() == Ok(float) {
+        nearest
+    } else {
+        shortest
     }
 }
 

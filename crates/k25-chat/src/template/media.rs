@@ -2,8 +2,6 @@
 //!
 //! Source: specification sections 4.2 and 6.
 
-use std::convert::Infallible;
-
 use crate::segment::{MediaKind, Segment};
 use crate::special::SpecialToken;
 
@@ -26,18 +24,6 @@ pub fn fill_media<E>(
         }
     }
     Ok(filled)
-}
-
-/// The prompt as the reference's template leaves it: one pad for a picture, and for a film the
-/// placeholder, which is plain text.
-pub fn unfilled_media(segments: Vec<Segment>) -> Vec<Segment> {
-    let Ok(filled) = fill_media::<Infallible>(segments, |kind, _| {
-        Ok(match kind {
-            MediaKind::Image => image_prompt(1),
-            MediaKind::Video => vec![Segment::Text(kind.placeholder().to_owned())],
-        })
-    });
-    filled
 }
 
 /// A picture of `pads` vision tokens.

@@ -43,12 +43,11 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn path(&self) -> String {
-        let mut path = String::from("parameters");
-        for step in self.steps.iter().rev() {
-            path.push('.');
-            path.push_str(step);
+        if self.steps.is_empty() {
+            return "function".to_owned();
         }
-        path
+        let steps: Vec<&str> = self.steps.iter().rev().map(String::as_str).collect();
+        steps.join(".")
     }
 }
 

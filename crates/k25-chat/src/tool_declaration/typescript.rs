@@ -14,7 +14,7 @@ pub(super) fn function(function: &JsonObject) -> Outcome<String> {
         _ => &empty,
     };
     let mut registry = Registry::default();
-    let parameters = Object::read(parameters, &mut registry)?;
+    let parameters = within("parameters", Object::read(parameters, &mut registry))?;
 
     let mut out = String::new();
     // Definitions are read only below, so a reference to the root in one of them comes too late.
@@ -22,16 +22,16 @@ pub(super) fn function(function: &JsonObject) -> Outcome<String> {
     if is_recursive {
         out.push_str("interface parameters {");
         let fields: Vec<&Field<'_>> = parameters.fields.iter().collect();
-        write_lines(&mut out, &fields, None, 0)?;
+        within("parameters", write_lines(&mut out, &fields, None, 0))?;
         out.push_str("}\n");
     }
-    write_interfaces(&mut out, &mut registry)?;
+    within("$defs", write_interfaces(&mut out, &mut registry))?;
     write_description(&mut out, function.get("description"), 0)?;
     out.push_str(&format!("type {} = (_: ", function_name(function)));
     if is_recursive {
         out.push_str("parameters");
     } else {
-        write_object(&mut out, &parameters, 0)?;
+        within("parameters", write_object(&mut out, &parameters, 0))?;
     }
     out.push_str(") => any;");
     Ok(out)
