@@ -39,6 +39,11 @@ impl<T: Plain> Aligned<T> {
         }
     }
 
+    /// No values, and no memory.
+    pub const fn empty() -> Aligned<T> {
+        Aligned { lines: Vec::new(), len: 0, values: std::marker::PhantomData }
+    }
+
     /// A copy of `values`.
     pub fn copy_of(values: &[T]) -> Aligned<T> {
         let mut copy = Aligned::zeros(values.len());

@@ -93,7 +93,7 @@ impl Simd for Avx2 {
     type I = I;
     type Acc4 = Sums4;
     type Acc8 = Sums8;
-    const INT_ROWS: usize = 4;
+    const WIDE: bool = false;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {

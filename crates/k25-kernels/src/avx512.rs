@@ -42,7 +42,7 @@ impl Simd for Avx512 {
     type I = __m512i;
     type Acc4 = __m512i;
     type Acc8 = __m512i;
-    const INT_ROWS: usize = 8;
+    const WIDE: bool = true;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {

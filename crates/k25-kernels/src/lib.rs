@@ -1,9 +1,11 @@
 //! Arithmetic on slices.
 mod activations;
 mod aligned;
+mod attention;
 mod dispatch;
 mod isa;
 mod linear;
+mod math;
 mod pool;
 pub mod roof;
 mod scalar;
@@ -18,6 +20,10 @@ mod avx512;
 
 pub use activations::QuantRows;
 pub use aligned::{Aligned, Plain};
+pub use attention::{
+    Attention, INT8_LATENT_COLS, LATENT_BLOCK_ROWS, LatentBlock, LatentShape, MlaSequence, Strided, attention,
+    mla_attention, quantize_latent_row,
+};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use linear::{Activations, Product, Rows, Weights, multiply, multiply_one};
 pub use pool::{Partition, Pool, SPIN};

@@ -4,6 +4,7 @@
 //! waking anybody, and an idle program gives its cores back. Which thread runs which task never changes a result: tasks
 //! own disjoint outputs, and no operation of this crate reduces across tasks.
 
+use crate::shared::Chunks;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -121,6 +122,17 @@ impl Pool {
     /// With the first panic of a task, after every thread has stopped; the pool stays usable.
     pub fn run<T: Fn(usize) + Sync>(&self, tasks: usize, task: T) {
         self.run_partitioned(tasks, Partition::Dynamic, task);
+    }
+
+    /// Calls `task(i, chunk)` for each chunk of `chunk` values (the last may be shorter), dynamically shared out.
+    ///
+    /// # Panics
+    /// As [`Pool::run`]; and when `chunk` is 0.
+    pub fn run_chunks<T: Send>(&self, values: &mut [T], chunk: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+        let tasks = values.len().div_ceil(chunk);
+        let chunks = Chunks::new(values, chunk);
+        // SAFETY: each task takes its own chunk, once.
+        self.run(tasks, |index| task(index, unsafe { chunks.take(index) }));
     }
 
     /// [`Pool::run`] with a choice of [`Partition`].

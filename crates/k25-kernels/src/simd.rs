@@ -23,8 +23,8 @@ pub(crate) trait Simd: Copy {
     type Acc4: Copy;
     /// Sixteen running sums of products of 8-bit weights (one group of 32 at most).
     type Acc8: Copy;
-    /// Activation rows that the integer tile kernel holds at once, chosen to fill the registers.
-    const INT_ROWS: usize;
+    /// Whether there are 32 registers for sixteen lanes each, not 8: kernels hold more rows at once.
+    const WIDE: bool;
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;

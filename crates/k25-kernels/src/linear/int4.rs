@@ -225,7 +225,7 @@ impl QuantizedProduct<'_> {
                 unpack::<S>(block, g, groups, tile.0.as_mut_ptr(), scales.0.as_mut_ptr());
                 let (tile, scales, totals) =
                     (tile.0.as_ptr(), scales.0.as_ptr(), totals.0.as_mut_ptr());
-                if S::INT_ROWS == 8 {
+                if S::WIDE {
                     multiply_rows::<S, Nibbles, 8>(
                         tile,
                         scales,

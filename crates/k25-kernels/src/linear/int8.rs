@@ -115,7 +115,7 @@ impl Int8Product<'_> {
                 .add((block * groups + g) * GROUP_BYTES);
             let scale_group = block * scale_groups + g * GROUP / INT8_SCALE_COLS;
             let scales = self.weights.scales.as_ptr().add(scale_group * LANES);
-            if S::INT_ROWS == 8 {
+            if S::WIDE {
                 multiply_rows::<S, Bytes, 8>(tile, scales, count, (self.x, g), rows, totals);
             } else {
                 multiply_rows::<S, Bytes, 2>(tile, scales, count, (self.x, g), rows, totals);
