@@ -55,6 +55,8 @@ pub struct Notes {
 /// A tensor and the shard that holds it.
 #[derive(Debug, Clone, Copy)]
 pub struct Located<'a> {
+    /// Its place in the order of names.
+    pub number: usize,
     /// Name, type, shape, place.
     pub info: TensorInfo<'a>,
     /// The file.
@@ -209,7 +211,7 @@ impl Checkpoint {
 
     /// Every tensor in the order of names.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Located<'_>> {
-        self.tensors.iter().map(|&place| self.located(place))
+        (0..self.len()).map(|number| self.located(number))
     }
 
     /// The tensor of this name, with its file.
@@ -217,12 +219,23 @@ impl Checkpoint {
         let found = self
             .tensors
             .binary_search_by_key(&name, |&place| self.info(place).name);
-        found.ok().map(|index| self.located(self.tensors[index]))
+        found.ok().map(|number| self.located(number))
     }
 
     /// A handle to the tensor of this name; its values stay in the file.
     pub fn tensor(&self, name: &str) -> Option<Tensor> {
         self.find(name).map(|located| located.tensor())
+    }
+
+    /// Bytes of the tensors that lie misaligned for their type. A [`Tensor`] of them is a copy.
+    pub fn misaligned_bytes(&self) -> u64 {
+        let misaligned =
+            |info: &TensorInfo<'_>| !info.begin.is_multiple_of(info.dtype.alignment() as u64);
+        self.tensors()
+            .map(|tensor| tensor.info)
+            .filter(misaligned)
+            .map(|info| info.byte_len)
+            .sum()
     }
 
     fn info(&self, place: (u32, u32)) -> TensorInfo<'_> {
@@ -231,8 +244,10 @@ impl Checkpoint {
             .tensor_at(place.1 as usize)
     }
 
-    fn located(&self, place: (u32, u32)) -> Located<'_> {
+    fn located(&self, number: usize) -> Located<'_> {
+        let place = self.tensors[number];
         Located {
+            number,
             info: self.info(place),
             shard: &self.shards[place.0 as usize],
         }

@@ -3,7 +3,9 @@
 pub mod checkpoint;
 pub mod exec;
 pub mod linear;
+pub mod load;
 pub mod media;
+pub mod names;
 pub mod reference;
 pub mod rope;
 pub mod router;
@@ -13,5 +15,6 @@ pub mod vision;
 pub mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SafetensorsFile};
+pub use load::LoadError;
 pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, Rows, VisionReference};
 pub use tensor::{Advice, DType, Tensor};

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use crate::tensor::Tensor;
+use crate::tensor::{Advice, Tensor};
 
 /// Values per quantisation group of the packed INT4 layout (spec: architecture §2).
 pub const INT4_GROUP: usize = 32;
@@ -60,6 +60,33 @@ impl Linear {
             Self::Bf16(dense) | Self::F32(dense) => dense.in_features,
             Self::Int4(packed) => packed.in_features,
         }
+    }
+
+    /// How the values are stored, for people.
+    pub fn storage(&self) -> &'static str {
+        match self {
+            Self::Bf16(_) => "BF16",
+            Self::F32(_) => "F32",
+            Self::Int4(_) => "INT4 g32",
+        }
+    }
+
+    /// Bytes that a pass over the whole matrix reads.
+    pub fn byte_len(&self) -> usize {
+        self.tensors().map(|tensor| tensor.bytes().len()).sum()
+    }
+
+    /// Tells the system how the matrix will be read.
+    pub fn advise(&self, advice: Advice) {
+        self.tensors().for_each(|tensor| tensor.advise(advice));
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let (first, second) = match self {
+            Self::Bf16(dense) | Self::F32(dense) => (&dense.values, None),
+            Self::Int4(int4) => (&int4.packed, Some(&int4.scales)),
+        };
+        std::iter::once(first).chain(second)
     }
 
     /// Writes row `row` as f32 into `into`, which holds `in_features` values.

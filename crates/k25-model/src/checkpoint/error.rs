@@ -75,7 +75,7 @@ pub enum CheckpointError {
     /// Files that the checkpoint consists of are not there.
     #[error("{} of {total} shards are missing{}", missing.len(), Facts::new()
         .with("folder", dir.display())
-        .with("missing", first_few(missing))
+        .with("missing", first_few(missing, missing.len()))
         .with("hint", "fetch the missing files; the others need not be fetched again"))]
     MissingShards {
         /// The folder.
@@ -87,7 +87,7 @@ pub enum CheckpointError {
     },
     /// The index promises tensors that its files do not have.
     #[error("{} of the index's {total} tensors are not where it says{}", missing.len(), Facts::new()
-        .with("missing", first_few(missing))
+        .with("missing", first_few(missing, missing.len()))
         .with("hint", "index and shards come from different downloads: fetch the index and the named shards again"))]
     MissingTensors {
         /// Their names, each with the file that should hold it.
@@ -255,19 +255,14 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{head}…{tail}")
 }
 
-/// The first names of a list, and how many more there are.
-pub(crate) fn first_few(names: &[String]) -> String {
+/// The first names of a list of `count`, and how many more there are.
+pub(crate) fn first_few(names: &[String], count: usize) -> String {
     const SHOWN: usize = 5;
-    let mut text = names
-        .iter()
-        .take(SHOWN)
-        .map(|n| shown(n))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    let first: Vec<_> = names.iter().take(SHOWN).map(|name| shown(name)).collect();
+    match count.saturating_sub(first.len()) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
-    text
 }
 
 /// Bytes in decimal units, as disks and downloads count them: `8.7 GB`.
@@ -319,6 +314,6 @@ mod tests {
     #[test]
     fn long_lists_are_counted() {
         let names: Vec<_> = (0..8).map(|i| format!("t{i}")).collect();
-        assert_eq!(first_few(&names), "t0, t1, t2, t3, t4 and 3 more");
+        assert_eq!(first_few(&names, 8), "t0, t1, t2, t3, t4 and 3 more");
     }
 }
