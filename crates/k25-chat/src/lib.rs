@@ -27,11 +27,11 @@ pub use stream_parser::{ParsedMessage, ParsedToolCall, ParserEvent, StreamParser
 pub use template::{
     KwargsError, Prompt, RenderOptions, fill_media, image_prompt, render, video_chunk_prompt,
 };
-pub use tool_declaration::{
-    Declaration, DeclarationError, SchemaProblem, declare_tools, typescript_declaration,
-};
-pub use tool_ids::{ToolIdError, rewrite_tool_call_ids};
 pub use tokenizer::{
     TIKTOKEN_FILE, TOKENIZER_CONFIG_FILE, Tokenizer, TokenizerError, write_tiktoken,
     write_tokenizer_config,
 };
+pub use tool_declaration::{
+    Declaration, DeclarationError, SchemaProblem, declare_tools, typescript_declaration,
+};
+pub use tool_ids::{ToolIdError, rewrite_tool_call_ids};
