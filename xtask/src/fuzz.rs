@@ -194,7 +194,7 @@ fn run_one(
 
     let log = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     if !status.success() {
-        println!("{}", last_lines(&log, 40));
+        print!("{}", finding(&log));
     }
     Ok(Report {
         target: target.name,
@@ -218,7 +218,22 @@ fn figure(log: &str, label: &str) -> u64 {
         .unwrap_or(0)
 }
 
-fn last_lines(log: &str, count: usize) -> String {
+/// The lines of a log that say what was found and where the input lies.
+fn finding(log: &str) -> String {
+    const TELLING: [&str; 5] = [
+        "panicked at",
+        "ERROR:",
+        "SUMMARY:",
+        "Test unit written",
+        "allocated",
+    ];
     let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    let telling = |line: &&str| TELLING.iter().any(|word| line.contains(word));
+    // A panic's message stands on the line behind its place.
+    let after_panic = |index: usize| index > 0 && lines[index - 1].contains("panicked at");
+    let kept = lines
+        .iter()
+        .enumerate()
+        .filter(|(index, line)| telling(line) || after_panic(*index));
+    kept.map(|(_, line)| format!("  {line}\n")).collect()
 }

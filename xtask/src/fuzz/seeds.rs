@@ -1,46 +1,199 @@
-//! Writing the first inputs of a target into its corpus.
+//! First inputs, in the form that each target of `fuzz/targets` cuts its input into.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
-use super::targets::{Seeds, Target};
+use super::targets::Target;
 
 /// Writes the seeds of `target` into the folder `corpus`; those of an earlier run are written over.
 pub fn write(target: &Target, corpus: &Path) -> Result<()> {
-    let seeds = match &target.seeds {
-        Seeds::Files(places) => files(places)?,
-    };
-    ensure!(!seeds.is_empty(), "none were found");
-    for (number, seed) in seeds.iter().enumerate() {
-        // A longer one would be cut by the engine, which makes it another input.
-        if seed.len() <= target.longest_input {
-            fs::write(corpus.join(format!("seed-{number:04}")), seed)?;
-        }
+    let seeds = (target.seeds)()?;
+    // A longer one would be cut by the engine, which makes it another input.
+    let short_enough: Vec<_> = seeds
+        .iter()
+        .filter(|seed| seed.len() <= target.longest_input)
+        .collect();
+    ensure!(!short_enough.is_empty(), "none is short enough");
+    for (number, seed) in short_enough.iter().enumerate() {
+        fs::write(corpus.join(format!("seed-{number:04}")), seed)?;
     }
     Ok(())
 }
 
-fn files(places: &[(&str, &str)]) -> Result<Vec<Vec<u8>>> {
-    let mut paths = Vec::new();
-    for (folder, ending) in places {
-        let before = paths.len();
-        collect(Path::new(folder), ending, &mut paths)?;
-        ensure!(
-            paths.len() > before,
-            "no file under {folder} ends in {ending}"
-        );
+/// Real configuration files, as they are.
+pub fn configurations() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = contents(&files("fixtures", "config.json")?)?;
+    seeds.extend(contents(&files("crates/k25-config/tests/data", ".json")?)?);
+    seeds.push(
+        json!({"eos_token_id": [163_585, 163_586]})
+            .to_string()
+            .into(),
+    );
+    seeds.push(
+        json!({"media_proc_cfg": {"patch_size": 14, "image_mean": [0.5, 0.5, 0.5]}})
+            .to_string()
+            .into(),
+    );
+    Ok(seeds)
+}
+
+/// Form 0: the start of a file. Form 1: a file length of eight bytes, then a header's JSON.
+pub fn safetensors_headers() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = Vec::new();
+    for path in files("fixtures", ".safetensors")? {
+        let file = fs::read(&path)?;
+        let json = header_of(&file).with_context(|| format!("{} has no header", path.display()))?;
+        seeds.push([&[1], &(file.len() as u64).to_le_bytes()[..], json].concat());
     }
-    paths.iter().map(|path| Ok(fs::read(path)?)).collect()
+    seeds.push([&[0], &shard(&json!({}), &[])[..]].concat());
+    seeds.push([&[0], &two_tensors()[..]].concat());
+    Ok(seeds)
+}
+
+fn header_of(file: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = file.split_first_chunk()?;
+    rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
+}
+
+/// The lengths of the index and the first shard in two bytes each, then index and both shards.
+pub fn small_checkpoints() -> Result<Vec<Vec<u8>>> {
+    let second = shard(
+        &json!({"c": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}, "d": {"dtype": "I64", "shape": [], "data_offsets": [4, 12]}}),
+        &[0; 12],
+    );
+    let (one, two) = (
+        "model-00001-of-000002.safetensors",
+        "model-00002-of-000002.safetensors",
+    );
+    let index = json!({"metadata": {"total_size": 24}, "weight_map": {"a": one, "b": one, "c": two, "d": two}}).to_string();
+    let first = two_tensors();
+    let mut seed = Vec::new();
+    for part in [index.len(), first.len()] {
+        seed.extend(u16::try_from(part)?.to_le_bytes());
+    }
+    seed.extend([index.as_bytes(), &first, &second].concat());
+    Ok(vec![seed])
+}
+
+fn two_tensors() -> Vec<u8> {
+    let header = json!({
+        "__metadata__": {"format": "pt"},
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "I32", "shape": [1, 1], "data_offsets": [8, 12]},
+    });
+    shard(&header, &[7; 12])
+}
+
+fn shard(header: &Value, values: &[u8]) -> Vec<u8> {
+    let json = header.to_string();
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes(), values].concat()
+}
+
+/// Both files with a zero byte between them: the fixtures', and the smallest that are valid.
+pub fn tokenizer_files() -> Result<Vec<Vec<u8>>> {
+    let whole = fs::read("fixtures/tokenizer/tiktoken.model")?;
+    let config = fs::read("fixtures/tokenizer/tokenizer_config.json")?;
+    let bytes_only: Vec<u8> = whole
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(260)
+        .flatten()
+        .copied()
+        .collect();
+    let one_special =
+        json!({"added_tokens_decoder": {"262": {"content": "<|im_end|>", "special": true}}})
+            .to_string();
+    Ok(vec![
+        [&whole[..], b"\0", &config].concat(),
+        [&bytes_only[..], b"\0{}"].concat(),
+        [&bytes_only[..], b"\0", one_special.as_bytes()].concat(),
+    ])
+}
+
+/// The texts of the tokenizer's reference vectors.
+pub fn tokenizer_texts() -> Result<Vec<Vec<u8>>> {
+    let vectors = json_file("fixtures/tokenizer/vectors.json")?;
+    Ok(list(&vectors["vectors"])?
+        .iter()
+        .filter_map(|vector| Some(vector["text"].as_str()?.into()))
+        .collect())
+}
+
+/// A byte whose lowest bit says whether the model thinks, then its output.
+pub fn model_outputs() -> Result<Vec<Vec<u8>>> {
+    let cases = json_file("fixtures/parser_cases.json")?;
+    let outputs = list(&cases["cases"])?
+        .iter()
+        .filter_map(|case| case["model_output"].as_str());
+    Ok(outputs
+        .flat_map(|output| [0, 1].map(|thinking| [&[thinking], output.as_bytes()].concat()))
+        .collect())
+}
+
+/// A byte of choices, then a conversation.
+pub fn conversations() -> Result<Vec<Vec<u8>>> {
+    // Reading as a service with every option, and as the reference.
+    const CHOICES: [u8; 3] = [0b0011_0100, 0b0001_1000, 0b0000_0110];
+    let cases = json_file("fixtures/chat_renderings.json")?;
+    let mut seeds = Vec::new();
+    for case in list(&cases)? {
+        let conversation =
+            json!({"messages": case["messages"], "tools": case["tools"]}).to_string();
+        seeds.extend(CHOICES.map(|choices| [&[choices], conversation.as_bytes()].concat()));
+    }
+    Ok(seeds)
+}
+
+/// Lists of tools.
+pub fn tools() -> Result<Vec<Vec<u8>>> {
+    let cases = json_file("fixtures/tool_declarations.json")?;
+    Ok(list(&cases)?
+        .iter()
+        .map(|case| case["tools"].to_string().into())
+        .collect())
+}
+
+/// Encoded images of every form.
+pub fn images() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = contents(&files("fixtures/images", ".png")?)?;
+    for ending in [".png", ".jpg", ".webp", ".gif", ".bmp"] {
+        seeds.extend(contents(&files("fuzz/seeds/image", ending)?)?);
+    }
+    Ok(seeds)
+}
+
+fn json_file(path: &str) -> Result<Value> {
+    let text = fs::read(path).with_context(|| path.to_owned())?;
+    serde_json::from_slice(&text).with_context(|| path.to_owned())
+}
+
+fn list(value: &Value) -> Result<&Vec<Value>> {
+    value
+        .as_array()
+        .context("the fixture has another form than expected")
+}
+
+fn contents(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    paths
+        .iter()
+        .map(|path| fs::read(path).with_context(|| path.display().to_string()))
+        .collect()
+}
+
+/// The files below `folder` whose paths end in `ending`, sorted; there is at least one.
+fn files(folder: &str, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    collect(Path::new(folder), ending, &mut found).with_context(|| folder.to_owned())?;
+    ensure!(!found.is_empty(), "no file below {folder} ends in {ending}");
+    found.sort();
+    Ok(found)
 }
 
 fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> Result<()> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    entries.sort();
-    for path in entries {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
             collect(&path, ending, found)?;
         } else if path.to_string_lossy().ends_with(ending) {
