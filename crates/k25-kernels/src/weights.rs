@@ -254,6 +254,11 @@ impl Int8Matrix {
         int8::quantize_matrix(rows, cols, row)
     }
 
+    /// Writes the weights of row `row` into `into`, which holds `cols` values.
+    pub fn row_to_f32(&self, row: usize, into: &mut [f32]) {
+        int8::dequantize_row(self, row, into);
+    }
+
     /// Rows (`out`) and columns (`in`).
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)

@@ -9,6 +9,7 @@ pub mod names;
 pub mod reference;
 pub mod rope;
 pub mod router;
+mod rows;
 pub mod tensor;
 pub mod text;
 pub mod vision;
@@ -16,5 +17,6 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SafetensorsFile};
 pub use load::LoadError;
-pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, Rows, VisionReference};
+pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, VisionReference};
+pub use rows::Rows;
 pub use tensor::{Advice, DType, Tensor};

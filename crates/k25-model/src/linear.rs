@@ -1,6 +1,9 @@
 //! Weight matrices as they are stored: one enum, so that no other code asks for the storage kind.
 
+use std::sync::Arc;
+
 use half::bf16;
+use k25_kernels::{self as kernels, Int8Matrix, Weights};
 
 use crate::tensor::{Advice, Tensor};
 
@@ -16,6 +19,8 @@ pub enum Linear {
     F32(Dense),
     /// Offset-8 nibbles in groups of 32 with one bf16 scale each.
     Int4(PackedInt4),
+    /// int8 with one scale per row and 128 columns: made by us at load, never stored.
+    Int8(Arc<Int8Matrix>),
 }
 
 /// A dense matrix `[out, in]` in its stored type.
@@ -51,6 +56,7 @@ impl Linear {
         match self {
             Self::Bf16(dense) | Self::F32(dense) => dense.out_features,
             Self::Int4(packed) => packed.out_features,
+            Self::Int8(matrix) => matrix.shape().0,
         }
     }
 
@@ -59,6 +65,7 @@ impl Linear {
         match self {
             Self::Bf16(dense) | Self::F32(dense) => dense.in_features,
             Self::Int4(packed) => packed.in_features,
+            Self::Int8(matrix) => matrix.shape().1,
         }
     }
 
@@ -68,12 +75,16 @@ impl Linear {
             Self::Bf16(_) => "BF16",
             Self::F32(_) => "F32",
             Self::Int4(_) => "INT4 g32",
+            Self::Int8(_) => "INT8 g128",
         }
     }
 
     /// Bytes that a pass over the whole matrix reads.
     pub fn byte_len(&self) -> usize {
-        self.tensors().map(|tensor| tensor.bytes().len()).sum()
+        match self {
+            Self::Int8(matrix) => matrix.bytes(),
+            _ => self.tensors().map(|tensor| tensor.bytes().len()).sum(),
+        }
     }
 
     /// Tells the system how the matrix will be read.
@@ -83,10 +94,11 @@ impl Linear {
 
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let (first, second) = match self {
-            Self::Bf16(dense) | Self::F32(dense) => (&dense.values, None),
-            Self::Int4(int4) => (&int4.packed, Some(&int4.scales)),
+            Self::Bf16(dense) | Self::F32(dense) => (Some(&dense.values), None),
+            Self::Int4(int4) => (Some(&int4.packed), Some(&int4.scales)),
+            Self::Int8(_) => (None, None),
         };
-        std::iter::once(first).chain(second)
+        first.into_iter().chain(second)
     }
 
     /// Writes row `row` as f32 into `into`, which holds `in_features` values.
@@ -105,6 +117,33 @@ impl Linear {
                 into.copy_from_slice(&dense.values.as_f32()[row * width..(row + 1) * width]);
             }
             Self::Int4(packed) => packed.row_to_f32(row, into),
+            Self::Int8(matrix) => matrix.row_to_f32(row, into),
+        }
+    }
+
+    /// The int8 form of a dense matrix; matrices that are quantised already stay as they are.
+    pub fn to_int8(&self) -> Self {
+        match self {
+            Self::Bf16(_) | Self::F32(_) => {
+                let (rows, cols) = (self.out_features(), self.in_features());
+                Self::Int8(Arc::new(Int8Matrix::quantize(rows, cols, |row, into| self.row_to_f32(row, into))))
+            }
+            Self::Int4(_) | Self::Int8(_) => self.clone(),
+        }
+    }
+
+    /// The matrix as the kernels read it.
+    pub fn kernel_view(&self) -> Weights<'_> {
+        let (rows, cols) = (self.out_features(), self.in_features());
+        // The loader has checked every length against the shape.
+        let checked = "a matrix has as many bytes as its shape asks for";
+        match self {
+            Self::Bf16(dense) => Weights::Dense(kernels::Dense::bf16(dense.values.bytes(), rows, cols).expect(checked)),
+            Self::F32(dense) => Weights::Dense(kernels::Dense::f32(dense.values.as_f32(), rows, cols).expect(checked)),
+            Self::Int4(int4) => {
+                Weights::Int4(kernels::Int4::new(int4.packed.bytes(), int4.scales.bytes(), rows, cols).expect(checked))
+            }
+            Self::Int8(matrix) => Weights::Int8(matrix),
         }
     }
 }

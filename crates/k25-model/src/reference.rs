@@ -5,10 +5,8 @@
 
 mod attention;
 mod moe;
-mod rows;
 mod vision;
 
-pub use rows::Rows;
 pub use vision::{VisionObserver, VisionReference};
 
 use k25_config::TextConfig;
@@ -17,6 +15,7 @@ use rayon::prelude::*;
 use crate::exec::{Exec, InputRow, Site};
 use crate::linear::Linear;
 use crate::rope::{Rotary, softmax_scale};
+use crate::rows::Rows;
 use crate::text;
 use crate::weights::{MlaWeights, Mlp, MoeWeights, RmsNorm, TextWeights};
 

@@ -8,6 +8,10 @@ use std::f64::consts::PI;
 
 use k25_config::{TextConfig, Yarn};
 
+use self::power::power;
+
+mod power;
+
 /// Frequencies of the rotated part of queries and keys, and what else depends on them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
@@ -84,14 +88,9 @@ pub fn softmax_scale(config: &TextConfig) -> f32 {
     (plain * correction * correction) as f32
 }
 
-/// `theta^(2j/width)` in f32. The power is taken in f64 and rounded once: a correctly rounded f32.
+/// `theta^(2j/width)` in f32.
 fn theta_powers(theta: f64, width: usize) -> Vec<f32> {
-    (0..width / 2)
-        .map(|pair| {
-            let exponent = (2 * pair) as f32 / width as f32;
-            f64::from(theta as f32).powf(f64::from(exponent)) as f32
-        })
-        .collect()
+    (0..width / 2).map(|pair| power(theta as f32, (2 * pair) as f32 / width as f32)).collect()
 }
 
 fn yarn_frequencies(powers: &[f32], yarn: &Yarn, config: &TextConfig) -> Vec<f32> {

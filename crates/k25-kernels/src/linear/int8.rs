@@ -57,6 +57,20 @@ pub(crate) fn quantize_matrix(
     }
 }
 
+/// The inverse of [`quantize_matrix`] for one row.
+pub(crate) fn dequantize_row(matrix: &Int8Matrix, row: usize, into: &mut [f32]) {
+    let groups = matrix.cols.div_ceil(GROUP);
+    let scale_groups = matrix.cols.div_ceil(INT8_SCALE_COLS);
+    let (block, lane) = (row / LANES, row % LANES);
+    for (col, into) in into.iter_mut().enumerate() {
+        let at = position(col % GROUP);
+        let quad = (block * groups + col / GROUP) * QUADS + at / 4;
+        let code = matrix.values[quad * QUAD_BYTES + lane * 4 + at % 4].wrapping_sub(ZERO);
+        let scale = matrix.scales[(block * scale_groups + col / INT8_SCALE_COLS) * LANES + lane];
+        *into = f32::from(code.cast_signed()) * scale;
+    }
+}
+
 pub(crate) struct Int8Product<'a> {
     pub(crate) weights: &'a Int8Matrix,
     pub(crate) x: &'a QuantRows,

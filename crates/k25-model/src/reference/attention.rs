@@ -3,8 +3,9 @@
 use k25_config::TextConfig;
 use rayon::prelude::*;
 
-use super::{MlaForm, Reference, Rows, dot, rms_norm_row};
+use super::{MlaForm, Reference, dot, rms_norm_row};
 use crate::exec::{Exec, Site};
+use crate::rows::Rows;
 use crate::weights::MlaWeights;
 
 /// One head's part of `kv_b`, decoded: what turns a latent into that head's key and value.

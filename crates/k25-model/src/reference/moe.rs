@@ -2,9 +2,10 @@
 
 use half::bf16;
 
-use super::{Reference, Rows, matmul, swiglu};
+use super::{Reference, matmul, swiglu};
 use crate::exec::{Exec, Site};
 use crate::router::{self, Choice};
+use crate::rows::Rows;
 use crate::weights::MoeWeights;
 
 impl Reference<'_> {

@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::{Rows, dot};
+use super::dot;
+use crate::rows::Rows;
 use crate::vision::weights::{LayerNorm, LinearBias, VisionWeights};
 use crate::vision::{
     Gelu, PackedItem, Packing, RotaryAngles, VisionError, VisionExec, VisionItem, VisionSite,

@@ -1,4 +1,4 @@
-//! The reference's activations.
+//! Activations as plain rows of f32.
 
 /// A matrix `[len, width]` of f32, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ impl Rows {
     }
 
     /// The transpose of column-major values: `columns` holds `width` columns of `len` values.
-    pub(super) fn from_columns(len: usize, width: usize, columns: &[f32]) -> Self {
+    pub(crate) fn from_columns(len: usize, width: usize, columns: &[f32]) -> Self {
         let mut rows = Self::zeros(len, width);
         for (column, values) in columns.chunks_exact(len.max(1)).enumerate() {
             for (row, value) in values.iter().enumerate() {
@@ -40,6 +40,11 @@ impl Rows {
             }
         }
         rows
+    }
+
+    /// The matrix with rows and columns exchanged.
+    pub fn transposed(&self) -> Self {
+        Self::from_columns(self.width, self.len, &self.values)
     }
 
     /// Number of rows.
