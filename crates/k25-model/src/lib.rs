@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod exec;
+pub mod fast;
+pub mod inspect;
 pub mod linear;
 pub mod load;
 pub mod media;
@@ -16,6 +18,7 @@ pub mod vision;
 pub mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SafetensorsFile};
+pub use inspect::Inspection;
 pub use load::LoadError;
 pub use reference::{LatentCache, MlaForm, Reference, ReferenceOptions, VisionReference};
 pub use rows::Rows;

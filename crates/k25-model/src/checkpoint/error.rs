@@ -47,7 +47,7 @@ pub enum CheckpointError {
         /// Which of the checkpoint's files it is.
         place: Place,
         /// What is wrong with it.
-        fault: HeaderFault,
+        fault: Box<HeaderFault>,
         /// How many of the other files are at fault, too.
         others_at_fault: usize,
     },

@@ -109,7 +109,7 @@ impl OpenFault {
             Self::Header(fault) => CheckpointError::File {
                 path,
                 place,
-                fault,
+                fault: Box::new(fault),
                 others_at_fault,
             },
         }

@@ -339,7 +339,7 @@ fn missing_tensors_are_listed() {
         "vision_tower.patch_embed.pos_emb.weight",
     ] {
         let dir = changed("t1", |tensors| {
-            drop(tensors.remove(name).expect("was there"))
+            tensors.remove(name).expect("was there");
         });
         assert_says(
             &refusal(&dir),
@@ -348,7 +348,7 @@ fn missing_tensors_are_listed() {
         assert!(survey(dir.path()).strays.is_empty(), "{name}");
     }
     let dir = changed("t1", |tensors| {
-        tensors.retain(|name, _| !name.contains("layers.2."))
+        tensors.retain(|name, _| !name.contains("layers.2."));
     });
     assert_says(
         &refusal(&dir),
