@@ -1,6 +1,7 @@
 //! Messages to tokens and back.
 
 mod byte_trie;
+mod client;
 mod detokenizer;
 mod message;
 mod python_json;
@@ -12,6 +13,11 @@ mod tokenizer;
 mod tool_declaration;
 mod tool_ids;
 
+pub use client::{
+    ChatClient, ChatError, ChatErrorKind, ChatEvent, ChatReply, ChatRequest, ChatStream, ChatUsage,
+    Priority, ReplyEnd, ResponseFormat, Retry, SamplingOptions, TokenLogprob, TokenLogprobs,
+    ToolChoice,
+};
 pub use detokenizer::{Decoded, Detokenizer, Specials, Utf8Stream};
 pub use message::{
     Arguments, Content, Conversation, Media, Message, MessageError, Part, Reading, Role,
