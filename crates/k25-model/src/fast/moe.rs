@@ -1,0 +1,173 @@
+//! Mixture of experts for a batch: rows sorted by expert, all experts of a layer in two loops.
+//!
+//! Each (row, choice) pair has a slot; the slots of one expert lie together. A row's result adds its
+//! choices in the order of the choice, so it does not depend on the rest of the batch.
+
+use k25_kernels::Rows as RowSet;
+
+use super::act::Act;
+use super::Fast;
+use crate::router::{self, Choice};
+use crate::rows::Rows;
+use crate::weights::{Mlp, MoeWeights};
+
+/// Which rows visit which experts.
+struct Visits {
+    /// Row of each slot.
+    rows: Vec<u32>,
+    /// Experts that have visitors, with their slots.
+    experts: Vec<(usize, std::ops::Range<usize>)>,
+    /// Slot of each choice, `[rows, choices]`.
+    slots: Vec<usize>,
+}
+
+impl Visits {
+    /// Sorts the choices of all rows by expert; `choices` holds as many per row.
+    fn sort(choices: &[Vec<Choice>], expert_count: usize) -> Self {
+        let mut next = vec![0; expert_count + 1];
+        for choice in choices.iter().flatten() {
+            next[choice.expert + 1] += 1;
+        }
+        for expert in 0..expert_count {
+            next[expert + 1] += next[expert];
+        }
+        let experts = (0..expert_count)
+            .map(|expert| (expert, next[expert]..next[expert + 1]))
+            .filter(|(_, slots)| !slots.is_empty())
+            .collect();
+        let (mut rows, mut slots) = (vec![0; next[expert_count]], Vec::with_capacity(next[expert_count]));
+        for (row, chosen) in choices.iter().enumerate() {
+            for choice in chosen {
+                let slot = next[choice.expert];
+                next[choice.expert] += 1;
+                rows[slot] = row as u32;
+                slots.push(slot);
+            }
+        }
+        Self { rows, experts, slots }
+    }
+}
+
+/// The inner activations of one set of MLPs: `gate` becomes silu(gate) ⊙ up.
+struct Inner {
+    gate: Rows,
+    up: Rows,
+}
+
+impl Inner {
+    fn new(rows: usize, width: usize) -> Self {
+        Self { gate: Rows::zeros(rows, width), up: Rows::zeros(rows, width) }
+    }
+}
+
+impl Fast<'_> {
+    pub(super) fn mixture_of_experts(&mut self, weights: &MoeWeights, x: &Act) -> Rows {
+        let choices = self.choose_experts(weights, x);
+        let visits = Visits::sort(&choices, weights.experts.len());
+        self.fetch_experts(weights, &visits);
+        let (routed, shared) = self.expert_inner(weights, &visits, x);
+        let (routed, shared) = self.expert_outputs(weights, &visits, routed, shared, x.rows().width());
+        self.mix(&choices, &visits, &routed, shared)
+    }
+
+    fn choose_experts(&self, weights: &MoeWeights, x: &Act) -> Vec<Vec<Choice>> {
+        let logits = self.product(&weights.router.weight, x);
+        let mut choices = vec![Vec::new(); logits.len()];
+        self.pool.run_chunks(&mut choices, 1, |row, chosen| {
+            chosen[0] = router::choose(self.config, logits.row(row), &weights.router.correction_bias);
+        });
+        choices
+    }
+
+    /// Asks for the pages of the chosen experts, so that they come while others are computed.
+    fn fetch_experts(&self, weights: &MoeWeights, visits: &Visits) {
+        if self.model.options().fetch_ahead {
+            for (expert, _) in &visits.experts {
+                weights.experts[*expert].advise(crate::Advice::WillNeed);
+            }
+        }
+    }
+
+    /// Gate and up projections of all visited experts and of the shared one.
+    fn expert_inner(&self, weights: &MoeWeights, visits: &Visits, x: &Act) -> (Inner, Option<Inner>) {
+        let width = weights.experts.first().map_or(0, |expert| expert.gate.out_features());
+        let mut routed = Inner::new(visits.rows.len(), width);
+        let mut shared =
+            weights.shared.as_ref().map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
+        let mut products = Vec::with_capacity(2 * visits.experts.len() + 2);
+        if let (Some(mlp), Some(inner)) = (&weights.shared, &mut shared) {
+            let rows = || RowSet::Range(0..x.rows().len());
+            products.push(self.product_into(&mlp.gate, x, rows(), inner.gate.values_mut()));
+            products.push(self.product_into(&mlp.up, x, rows(), inner.up.values_mut()));
+        }
+        let (mut gate, mut up) = (routed.gate.values_mut(), routed.up.values_mut());
+        for (expert, slots) in &visits.experts {
+            let rows = || RowSet::Index(&visits.rows[slots.clone()]);
+            let mlp = &weights.experts[*expert];
+            products.push(self.product_into(&mlp.gate, x, rows(), take(&mut gate, slots.len() * width)));
+            products.push(self.product_into(&mlp.up, x, rows(), take(&mut up, slots.len() * width)));
+        }
+        self.multiply(&mut products);
+        drop(products);
+        for inner in std::iter::once(&mut routed).chain(&mut shared) {
+            self.silu_mul(&mut inner.gate, &inner.up);
+        }
+        (routed, shared)
+    }
+
+    /// Down projections: one row per slot, and one per row for the shared expert.
+    fn expert_outputs(
+        &self,
+        weights: &MoeWeights,
+        visits: &Visits,
+        routed: Inner,
+        shared: Option<Inner>,
+        hidden: usize,
+    ) -> (Rows, Option<Rows>) {
+        let routed = Act::new(routed.gate);
+        let shared = shared.map(|inner| Act::new(inner.gate));
+        let mut routed_out = Rows::zeros(routed.rows().len(), hidden);
+        let mut shared_out = shared.as_ref().map(|shared| Rows::zeros(shared.rows().len(), hidden));
+        let mut products = Vec::with_capacity(visits.experts.len() + 1);
+        if let (Some(mlp), Some(inner), Some(out)) = (&weights.shared, &shared, &mut shared_out) {
+            let rows = RowSet::Range(0..inner.rows().len());
+            products.push(self.product_into(&mlp.down, inner, rows, out.values_mut()));
+        }
+        let mut out = routed_out.values_mut();
+        for (expert, slots) in &visits.experts {
+            let (down, rows) = (&weights.experts[*expert].down, RowSet::Range(slots.clone()));
+            products.push(self.product_into(down, &routed, rows, take(&mut out, slots.len() * hidden)));
+        }
+        self.multiply(&mut products);
+        drop(products);
+        (routed_out, shared_out)
+    }
+
+    /// Adds each row's weighted expert results to the shared expert's.
+    fn mix(&self, choices: &[Vec<Choice>], visits: &Visits, routed: &Rows, shared: Option<Rows>) -> Rows {
+        let mut mixed = shared.unwrap_or_else(|| Rows::zeros(choices.len(), routed.width()));
+        let per_row = visits.slots.len() / choices.len().max(1);
+        self.pool.run_chunks(mixed.values_mut(), routed.width(), |row, into| {
+            let slots = &visits.slots[row * per_row..(row + 1) * per_row];
+            for (choice, slot) in choices[row].iter().zip(slots) {
+                for (into, value) in into.iter_mut().zip(routed.row(*slot)) {
+                    *into += choice.weight * value;
+                }
+            }
+        });
+        mixed
+    }
+}
+
+impl Mlp {
+    fn advise(&self, advice: crate::Advice) {
+        [&self.gate, &self.up, &self.down].into_iter().for_each(|linear| linear.advise(advice));
+    }
+}
+
+/// Cuts the first `len` values off.
+fn take<'a>(values: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let (first, rest) = std::mem::take(values).split_at_mut(len);
+    *values = rest;
+    first
+}
