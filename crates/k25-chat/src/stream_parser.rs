@@ -42,6 +42,7 @@
 //!
 //! Other special tokens are no markers here and are text; the engine stops before the stop tokens.
 
+mod arguments;
 mod call_id;
 mod event;
 mod guard;

@@ -10,12 +10,22 @@ use crate::byte_trie::{ByteTrie, NodeId};
 /// (`<thi` `<thi` `nk>` `nk>`), hence the stack.
 #[derive(Debug, Default)]
 pub(super) struct MarkerGuard {
+    /// `<think>` and `</think>` are text like any other.
+    keeps_thinking: bool,
     held: String,
     /// Where in `held` each unfinished marker begins, and how far it has come.
     open: Vec<(usize, NodeId)>,
 }
 
 impl MarkerGuard {
+    /// A guard that takes out the markers of tool calls only.
+    pub(super) fn that_keeps_thinking() -> Self {
+        MarkerGuard {
+            keeps_thinking: true,
+            ..MarkerGuard::default()
+        }
+    }
+
     /// Hands on what `text` settles.
     pub(super) fn push(&mut self, mut text: &str, mut emit: impl FnMut(&str)) {
         while !text.is_empty() {
@@ -34,6 +44,10 @@ impl MarkerGuard {
                     text = &text[1..];
                     self.open.pop();
                     match MARKERS.value(node) {
+                        // Text now stands between the parts of any marker around it.
+                        Some(Marker::Think | Marker::ThinkEnd) if self.keeps_thinking => {
+                            self.finish(&mut emit);
+                        }
                         Some(_) => self.held.truncate(start),
                         None => self.open.push((start, node)),
                     }
@@ -66,12 +80,36 @@ impl MarkerGuard {
     }
 }
 
+/// Text that is kept back, less every marker that its joined pieces spell.
+#[derive(Debug, Default)]
+pub(super) struct GuardedText {
+    guard: MarkerGuard,
+    text: String,
+}
+
+impl GuardedText {
+    pub(super) fn push(&mut self, piece: &str) {
+        let text = &mut self.text;
+        self.guard.push(piece, |settled| text.push_str(settled));
+    }
+
+    /// The text so far; begins anew.
+    pub(super) fn take(&mut self) -> String {
+        let text = &mut self.text;
+        self.guard.finish(|settled| text.push_str(settled));
+        std::mem::take(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn guarded(pieces: &[&str]) -> String {
-        let mut guard = MarkerGuard::default();
+        guarded_by(MarkerGuard::default(), pieces)
+    }
+
+    fn guarded_by(mut guard: MarkerGuard, pieces: &[&str]) -> String {
         let mut text = String::new();
         for piece in pieces {
             guard.push(piece, |settled| text.push_str(settled));
@@ -91,5 +129,28 @@ mod tests {
     fn other_text_passes() {
         assert_eq!(guarded(&["a < b", " <thi", "<b>", "é<"]), "a < b <thi<b>é<");
         assert_eq!(guarded(&["<<<", "<"]), "<<<<");
+    }
+
+    #[test]
+    fn think_markers_pass_where_they_are_text() {
+        let pieces = [
+            "<tool<think>",
+            "</thi",
+            "nk><|tool_call_",
+            "end|>",
+            "<|<think>tool_call_end|>",
+        ];
+        let kept = guarded_by(MarkerGuard::that_keeps_thinking(), &pieces);
+        assert_eq!(kept, "<tool<think></think><|<think>tool_call_end|>");
+    }
+
+    #[test]
+    fn kept_text_is_guarded_and_taken_once() {
+        let mut kept = GuardedText::default();
+        ["a<thi", "nk>", "b<"]
+            .into_iter()
+            .for_each(|piece| kept.push(piece));
+        assert_eq!(kept.take(), "ab<");
+        assert_eq!(kept.take(), "");
     }
 }

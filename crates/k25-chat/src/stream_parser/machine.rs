@@ -1,8 +1,9 @@
 //! The state machine: where each text and each marker belongs.
 
+use super::arguments::ArgumentStream;
 use super::call_id::{function_name, has_index, split_unmarked};
 use super::event::Events;
-use super::guard::MarkerGuard;
+use super::guard::{GuardedText, MarkerGuard};
 use super::marker::{Marker, Token};
 
 /// Where in the output we are.
@@ -16,17 +17,14 @@ enum State {
     },
     /// Among calls. Text here is noise if another tool marker follows, else the rest of the answer.
     AmongCalls {
-        text: String,
+        text: GuardedText,
     },
     /// Behind the beginning of a call, before its arguments.
     CallId {
-        header: String,
+        header: GuardedText,
     },
-    /// In a call's arguments; blanks are kept back because those at the end do not count.
-    Arguments {
-        begun: bool,
-        blank: String,
-    },
+    /// In a call's arguments.
+    Arguments(ArgumentStream),
 }
 
 impl State {
@@ -38,20 +36,13 @@ impl State {
 
     fn among_calls() -> Self {
         State::AmongCalls {
-            text: String::new(),
+            text: GuardedText::default(),
         }
     }
 
     fn call_id() -> Self {
         State::CallId {
-            header: String::new(),
-        }
-    }
-
-    fn arguments() -> Self {
-        State::Arguments {
-            begun: false,
-            blank: String::new(),
+            header: GuardedText::default(),
         }
     }
 }
@@ -60,7 +51,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Machine {
     state: State,
-    /// Calls begun so far; the current one has the index before.
+    /// Calls begun so far.
     calls: usize,
     reasoning: MarkerGuard,
     content: MarkerGuard,
@@ -83,7 +74,9 @@ impl Machine {
     pub(super) fn on_token(&mut self, token: Token<'_>, events: &mut Events) {
         match token {
             Token::Text(text) => self.on_text(text, events),
-            Token::Marker(marker) => self.on_marker(marker, events),
+            Token::Marker(Marker::Think) => self.on_think("<think>", events),
+            Token::Marker(Marker::ThinkEnd) => self.on_think("</think>", events),
+            Token::Marker(marker) => self.on_tool_marker(marker, events),
         }
     }
 
@@ -101,67 +94,58 @@ impl Machine {
                     self.on_text(&text, events);
                 }
             }
-            State::AmongCalls { text: held } | State::CallId { header: held } => {
-                held.push_str(text)
-            }
-            State::Arguments { begun, blank } => {
-                let text = if *begun { text } else { text.trim_start() };
-                let end = text.trim_end().len();
-                if end > 0 {
-                    *begun = true;
-                    events.arguments(self.calls - 1, blank);
-                    events.arguments(self.calls - 1, &text[..end]);
-                    blank.clear();
-                }
-                if *begun {
-                    blank.push_str(&text[end..]);
-                }
-            }
+            State::AmongCalls { text: kept } | State::CallId { header: kept } => kept.push(text),
+            State::Arguments(arguments) => arguments.push(text, events),
         }
     }
 
-    fn on_marker(&mut self, marker: Marker, events: &mut Events) {
+    fn on_think(&mut self, marker: &str, events: &mut Events) {
+        match &mut self.state {
+            State::Reasoning if marker == "</think>" => self.state = State::Content,
+            State::Arguments(arguments) => arguments.push(marker, events),
+            _ => {}
+        }
+    }
+
+    fn on_tool_marker(&mut self, marker: Marker, events: &mut Events) {
         match (&mut self.state, marker) {
-            (State::Reasoning, Marker::ThinkEnd) => self.state = State::Content,
-            // A tool may well be given text about thinking.
-            (State::Arguments { .. }, Marker::Think) => self.on_text("<think>", events),
-            (State::Arguments { .. }, Marker::ThinkEnd) => self.on_text("</think>", events),
-            (_, Marker::Think | Marker::ThinkEnd) => {}
-            (_, Marker::SectionBegin) => self.leave_call(State::among_calls(), events),
-            (_, Marker::CallBegin) => self.leave_call(State::call_id(), events),
+            (_, Marker::SectionBegin) => self.leave_for(State::among_calls(), events),
+            (_, Marker::CallBegin) => self.leave_for(State::call_id(), events),
             (State::CallId { header }, Marker::ArgumentBegin) => {
-                let id = std::mem::take(header);
-                self.begin_call(id.trim(), events);
+                let id = header.take();
+                self.begin_call(&id, events);
             }
-            // The model left out the beginning of the call, but here is its id.
-            (State::AmongCalls { text }, Marker::ArgumentBegin) if has_index(text) => {
-                let id = std::mem::take(text);
-                self.begin_call(id.trim(), events);
+            (State::AmongCalls { text }, Marker::ArgumentBegin) => {
+                // The model may have left out the beginning of the call: here is its id, then.
+                let id = text.take();
+                if has_index(&id) {
+                    self.begin_call(&id, events);
+                }
             }
-            (State::AmongCalls { text }, Marker::ArgumentBegin | Marker::CallEnd) => text.clear(),
-            (State::CallId { .. } | State::Arguments { .. }, Marker::CallEnd) => {
-                self.leave_call(State::among_calls(), events);
-            }
-            (
-                State::CallId { .. } | State::Arguments { .. } | State::AmongCalls { .. },
-                Marker::SectionEnd,
-            ) => self.leave_call(State::after_section(), events),
-            (_, Marker::ArgumentBegin | Marker::CallEnd | Marker::SectionEnd) => {}
+            (State::Reasoning | State::Content | State::AfterSection { .. }, _)
+            | (_, Marker::ArgumentBegin) => {}
+            (_, Marker::CallEnd) => self.leave_for(State::among_calls(), events),
+            (_, Marker::SectionEnd) => self.leave_for(State::after_section(), events),
+            (_, Marker::Think | Marker::ThinkEnd) => {}
         }
     }
 
     fn begin_call(&mut self, id: &str, events: &mut Events) {
+        let id = id.trim();
         events.call_begin(self.calls, id, function_name(id));
+        self.state = State::Arguments(ArgumentStream::new(self.calls));
         self.calls += 1;
-        self.state = State::arguments();
     }
 
-    /// Goes to `next`; a call that is still open ends here.
-    fn leave_call(&mut self, next: State, events: &mut Events) {
+    /// Goes on to `next`; a call that is still open ends here, text among calls was noise.
+    fn leave_for(&mut self, next: State, events: &mut Events) {
         match std::mem::replace(&mut self.state, next) {
-            State::Arguments { .. } => events.call_end(self.calls - 1),
-            State::CallId { header } if !header.trim().is_empty() => {
-                self.unmarked_call(&header, events);
+            State::Arguments(arguments) => arguments.finish(events),
+            State::CallId { mut header } => {
+                let header = header.take();
+                if !header.trim().is_empty() {
+                    self.unmarked_call(&header, events);
+                }
             }
             _ => {}
         }
@@ -184,12 +168,20 @@ impl Machine {
     /// The output is over.
     pub(super) fn finish(&mut self, events: &mut Events) {
         match std::mem::replace(&mut self.state, State::Content) {
-            State::AmongCalls { text } if !text.trim().is_empty() => self.on_text(&text, events),
-            State::CallId { header } if has_index(split_unmarked(&header).0) => {
-                self.unmarked_call(&header, events);
+            State::AmongCalls { mut text } => {
+                let text = text.take();
+                if !text.trim().is_empty() {
+                    self.on_text(&text, events);
+                }
             }
-            State::Arguments { .. } => events.call_end(self.calls - 1),
-            _ => {}
+            State::CallId { mut header } => {
+                let header = header.take();
+                if has_index(split_unmarked(&header).0) {
+                    self.unmarked_call(&header, events);
+                }
+            }
+            State::Arguments(arguments) => arguments.finish(events),
+            State::Reasoning | State::Content | State::AfterSection { .. } => {}
         }
         self.reasoning.finish(|settled| events.reasoning(settled));
         self.content.finish(|settled| events.content(settled));
