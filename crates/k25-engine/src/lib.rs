@@ -7,6 +7,8 @@
 
 pub mod batch;
 pub mod engine;
+pub mod fast_runner;
+pub mod features;
 pub mod grammar;
 pub mod paged_cache;
 pub mod prompt;
@@ -18,6 +20,7 @@ pub mod speculation;
 
 pub use batch::{Batch, Span};
 pub use engine::{Engine, EngineHandle, Snapshot, spawn};
+pub use fast_runner::FastRunner;
 pub use grammar::{Grammar, TokenMask};
 pub use paged_cache::{BlockCopy, BlockId, Sharing};
 pub use prompt::{ContentHash, InputRow, MediaItem, MediaSpan, Prompt};
