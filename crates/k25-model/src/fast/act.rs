@@ -14,7 +14,8 @@ pub struct Act {
 }
 
 impl Act {
-    pub(super) fn new(rows: Rows) -> Self {
+    /// Activations over f32 rows.
+    pub fn new(rows: Rows) -> Self {
         Self { rows, quantised: OnceCell::new() }
     }
 

@@ -99,7 +99,7 @@ impl PagedLatents {
     }
 
     /// Stores a row in row `offset` of block `block` of `layer`.
-    pub(super) fn write(&mut self, layer: usize, block: u32, offset: usize, row: &[f32]) {
+    pub fn write(&mut self, layer: usize, block: u32, offset: usize, row: &[f32]) {
         let index = block as usize * Self::BLOCK_ROWS + offset;
         let (width, scales) = (self.width, scales_per_row(self.width));
         match &mut self.layers[layer] {
