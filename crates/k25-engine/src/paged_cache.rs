@@ -323,20 +323,7 @@ impl PagedCache {
         *table = BlockTable::default();
     }
 
-    /// Gives all blocks back without keeping their rows: they were not computed as planned.
-    pub fn abandon(&mut self, table: &mut BlockTable) {
-        self.withdraw(table);
-        self.drop_leaf(table);
-        for &block in &table.blocks[table.path.len()..] {
-            self.pool.release(block);
-        }
-        for &node in table.path.iter().rev() {
-            self.prefixes.release(&mut self.pool, node);
-        }
-        *table = BlockTable::default();
-    }
-
-    /// Empties the prefix tree, as far as no sequence uses it: after the weights changed, say.
+    /// Empties the prefix tree, as far as no sequence uses it.
     pub fn forget(&mut self) {
         while self.prefixes.evict(&mut self.pool) {}
     }

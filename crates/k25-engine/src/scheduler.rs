@@ -257,10 +257,8 @@ impl Scheduler {
     /// After a step that failed, or a change of weights: nothing in the cache holds any more. All
     /// running sequences start again, from their prompts and what they generated.
     pub fn reset_cache(&mut self) {
-        for (order, mut sequence) in std::mem::take(&mut self.running) {
-            self.cache.abandon(&mut sequence.table);
-            sequence.was_preempted = true;
-            self.waiting.insert(order, sequence);
+        while let Some((&order, _)) = self.running.last_key_value() {
+            self.preempt(order);
         }
         self.cache.take_copies();
         self.cache.forget();

@@ -200,7 +200,7 @@ impl Priority {
         match self {
             Self::Interactive => 0,
             Self::Normal => 1 << 13,
-            Self::Background => 1 << 18,
+            Self::Background => 1 << 16,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct HashModel {
     /// Fails the runs with these numbers, counted from 0.
     pub failing_runs: HashSet<usize>,
     pub runs: usize,
+    /// Most rows of one run.
+    pub largest_run: usize,
 }
 
 impl HashModel {
@@ -30,6 +32,7 @@ impl HashModel {
             computed_rows: 0,
             failing_runs: HashSet::new(),
             runs: 0,
+            largest_run: 0,
         }
     }
 
@@ -86,6 +89,7 @@ impl ModelRunner for HashModel {
         }
         assert_eq!(logits.len(), batch.logits_rows.len() * VOCAB);
         self.computed_rows += batch.rows.len();
+        self.largest_run = self.largest_run.max(batch.rows.len());
         Ok(())
     }
 }

@@ -263,9 +263,10 @@ impl World {
         let mut inputs: Vec<InputRow> =
             tokens.iter().map(|&token| InputRow::Token(token)).collect();
         let mut media = Vec::new();
-        if dice.one_in(4) {
-            let rows = dice.between(1, tokens.len().min(5));
-            let start = dice.below(tokens.len() - rows + 1);
+        let mut free = 0;
+        while free < tokens.len() && dice.one_in(3) {
+            let start = dice.between(free, tokens.len() - 1);
+            let rows = dice.between(1, (tokens.len() - start).min(5));
             let content = ContentHash([dice.below(2) as u8; 32]);
             let item = Arc::new(MediaItem {
                 content,
@@ -274,11 +275,10 @@ impl World {
                 rows,
             });
             for row in 0..rows {
-                inputs[start + row] = InputRow::Media {
-                    item: Arc::clone(&item),
-                    row,
-                };
+                let item = Arc::clone(&item);
+                inputs[start + row] = InputRow::Media { item, row };
             }
+            free = start + rows;
             media.push(MediaSpan { start, item });
         }
         let prompt = Prompt::new(tokens, media).expect("a valid prompt");
@@ -382,6 +382,7 @@ impl World {
             snapshot.available_blocks, self.config.blocks as usize,
             "a block leaked"
         );
+        assert!(self.engine.runner().largest_run <= self.config.step_rows);
         let counters = snapshot.counters;
         self.chronicle.steps = counters.steps;
         self.chronicle.computed_rows = counters.computed_rows;
