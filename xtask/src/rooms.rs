@@ -172,9 +172,16 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[],
     },
     Room {
+        name: "k25-bench",
+        may_use: &["k25-config", "k25-engine", "k25-kernels", "k25-model"],
+        must_not_hold: &[ASYNC, HTTP, SOCKETS],
+        must_not_name: &[TEXT],
+    },
+    Room {
         name: "k25",
         may_use: &[
             "k25-agent",
+            "k25-bench",
             "k25-chat",
             "k25-client",
             "k25-config",
