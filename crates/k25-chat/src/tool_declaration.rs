@@ -86,27 +86,28 @@ pub fn typescript_declaration(tools: &[JsonValue]) -> Result<String, Declaration
 }
 
 fn encode_functions(sorted_tools: &[JsonValue]) -> Result<String, DeclarationError> {
-    let mut functions = Vec::new();
+    let mut functions = String::new();
     for (index, tool) in sorted_tools.iter().enumerate() {
-        if let Some(function) = function_of(tool, index)? {
-            functions.push(typescript::function(function).map_err(|fault| {
-                let name = typescript::function_name(function);
-                let path = fault.path();
-                DeclarationError::Schema {
-                    index,
-                    name,
-                    path,
-                    problem: fault.problem,
-                }
-            })?);
-        }
+        let Some(function) = function_of(tool, index)? else {
+            continue;
+        };
+        let written = typescript::function(function).and_then(|text| {
+            functions.push_str(&text);
+            functions.push('\n');
+            typescript::check_length(&functions)
+        });
+        written.map_err(|fault| DeclarationError::Schema {
+            index,
+            name: typescript::function_name(function),
+            path: fault.path(),
+            problem: fault.problem,
+        })?;
     }
     if functions.is_empty() {
-        return Ok(String::new());
+        return Ok(functions);
     }
-    let functions = functions.join("\n");
     Ok(format!(
-        "# Tools\n\n## functions\nnamespace functions {{\n{functions}\n}}\n"
+        "# Tools\n\n## functions\nnamespace functions {{\n{functions}}}\n"
     ))
 }
 

@@ -302,3 +302,29 @@ fn the_deepest_schemas_are_declared() {
         ">".repeat(levels)
     )));
 }
+
+/// Two bytes of a description become hundreds at the depth of the schema: such tools are declared as
+/// JSON, which is no longer than what was sent.
+#[test]
+fn a_declaration_that_indentation_blows_up_ends_as_json() {
+    let lines = "x\\n".repeat(300_000);
+    let levels = 200;
+    let nested = "{\"type\":\"object\",\"properties\":{\"a\":".repeat(levels);
+    let schema = format!(
+        "{nested}{{\"type\":\"string\",\"description\":\"{lines}\"}}{}",
+        "}}".repeat(levels)
+    );
+    let tools = [tool(&format!(r#"{{"name":"f","parameters":{schema}}}"#))];
+    let declaration = declare_tools(&tools);
+    assert!(
+        declaration.text.len() < 1_000_000,
+        "{} bytes",
+        declaration.text.len()
+    );
+    let reason = declaration.fallback.expect("a reason").to_string();
+    assert!(
+        reason.contains("is longer than 16777216 bytes; hint: "),
+        "{}",
+        &reason[reason.len() - 200..]
+    );
+}

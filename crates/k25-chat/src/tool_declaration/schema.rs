@@ -8,6 +8,9 @@ use thiserror::Error;
 
 use crate::python_json::{JsonObject, JsonValue};
 
+/// Longest TypeScript of all functions. A context of 256 Ki tokens holds about a tenth of it.
+pub(super) const MAX_DECLARATION_BYTES: usize = 16 << 20;
+
 /// What the encoder does not take in a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SchemaProblem {
@@ -28,6 +31,9 @@ pub enum SchemaProblem {
     /// A list of types with one that JSON schema does not have.
     #[error("`type` is a list with an unknown type")]
     UnknownType,
+    /// A declaration that fits no context: indentation multiplies what deep schemas say.
+    #[error("its declaration is longer than {MAX_DECLARATION_BYTES} bytes")]
+    TooLong,
     /// An `enum` value that is not of the schema's `type`.
     #[error("`enum` has values that do not fit its `type`")]
     EnumType,

@@ -1,7 +1,8 @@
 //! Shapes to TypeScript, as the reference's encoder prints it.
 
 use super::schema::{
-    Additional, Field, Object, Outcome, Registry, Schema, Shape, enum_values, within, wrong,
+    Additional, Field, MAX_DECLARATION_BYTES, Object, Outcome, Registry, Schema, SchemaProblem,
+    Shape, enum_values, within, wrong,
 };
 use crate::python_json::{JsonObject, JsonValue};
 
@@ -91,8 +92,18 @@ fn write_description(
             out.push_str(line);
         }
         out.push('\n');
+        check_length(out)?;
     }
     Ok(())
+}
+
+/// Called wherever a line was written, so that no more than one line goes beyond the limit.
+pub(super) fn check_length(out: &str) -> Outcome<()> {
+    if out.len() > MAX_DECLARATION_BYTES {
+        Err(SchemaProblem::TooLong.into())
+    } else {
+        Ok(())
+    }
 }
 
 fn write_comments(out: &mut String, schema: &Schema<'_>, level: usize) -> Outcome<()> {
@@ -243,5 +254,6 @@ fn write_field(out: &mut String, field: &Field<'_>, level: usize) -> Outcome<()>
     indent(out, level);
     out.push_str(field.name);
     out.push_str(if field.is_optional { "?: " } else { ": " });
-    write_type(out, &field.schema, level)
+    write_type(out, &field.schema, level)?;
+    check_length(out)
 }
