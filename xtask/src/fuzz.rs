@@ -109,7 +109,6 @@ fn build() -> Result<PathBuf> {
         .join("fuzz");
     let manifest = [
         "build",
-        "--locked",
         "--release",
         "--bins",
         "--manifest-path",

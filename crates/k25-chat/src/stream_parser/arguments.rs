@@ -62,3 +62,37 @@ impl Trimmed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{ParsedToolCall, parse_message};
+
+    /// Removed markers must not make new ones in what a caller gets.
+    #[test]
+    fn calls_hold_no_joined_marker() {
+        let call = |id: &str, arguments: &str| ParsedToolCall {
+            id: format!("functions.{id}:0"),
+            name: id.to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        for (output, expected) in [
+            (
+                "functions.f<|tool_c<think>all_end|>:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+                call("f", "{}"),
+            ),
+            ("functions.f:0<|tool_call_<think>end|>{}", call("f", "{}")),
+            (
+                "functions.f:0<|tool_call_argument_begin|> a<|tool_call_\
+                 <|tool_call_argument_begin|>end|>b <think>c ",
+                call("f", "ab <think>c"),
+            ),
+        ] {
+            let output = format!("<|tool_call_begin|>{output}");
+            assert_eq!(
+                parse_message(&output, false).tool_calls,
+                [expected],
+                "{output}"
+            );
+        }
+    }
+}
