@@ -4,17 +4,7 @@
 //! `cargo bench -p k25-kernels -- [word]` runs the sections whose name contains the word. `K25_THREADS` sets the threads.
 
 use k25_kernels::*;
-
-unsafe extern "C" {
-    fn clock_gettime(id: i32, t: *mut [i64; 2]) -> i32;
-}
-/// 3 = thread CPU time
-fn now() -> f64 {
-    let mut t = [0i64; 2];
-    let id = if std::env::var("CPU").is_ok() { 3 } else { 1 };
-    unsafe { clock_gettime(id, &mut t) };
-    t[0] as f64 + t[1] as f64 * 1e-9
-}
+use std::time::Instant;
 
 struct Bench {
     isa: Isa,
@@ -27,9 +17,9 @@ fn best_of(count: usize, mut roof: impl FnMut() -> f64, mut work: impl FnMut()) 
     let (mut seconds, mut best_roof) = (f64::INFINITY, 0.0_f64);
     for _ in 0..count {
         best_roof = best_roof.max(roof());
-        let begin = now();
+        let begin = Instant::now();
         work();
-        seconds = seconds.min(now() - begin);
+        seconds = seconds.min(begin.elapsed().as_secs_f64());
     }
     (seconds, best_roof)
 }
@@ -159,7 +149,7 @@ impl Bench {
             "GB/s",
         );
         let w = Int8Matrix::quantize(out, cols, |r, row| {
-            row.copy_from_slice(&x[r % 8 * cols..(r % 8 + 1) * cols])
+            row.copy_from_slice(&x[r % 8 * cols..(r % 8 + 1) * cols]);
         });
         for rows in [1, 4, 8, 16] {
             let mut quant = QuantRows::new();
@@ -237,10 +227,10 @@ impl Bench {
             "GFLOP/s",
         );
         let w = Int8Matrix::quantize(out, cols, |r, row| {
-            row.copy_from_slice(&x[r % 512 * cols..(r % 512 + 1) * cols])
+            row.copy_from_slice(&x[r % 512 * cols..(r % 512 + 1) * cols]);
         });
         let (s, roof) = best_of(20, int8, || {
-            run(Weights::Int8(&w), Activations::Quant(&quant))
+            run(Weights::Int8(&w), Activations::Quant(&quant));
         });
         report(
             "int8 x int8, 512 rows, 2048x7168",
@@ -258,7 +248,169 @@ impl Bench {
     }
 }
 
+impl Bench {
+    fn attention(&self) {
+        let fma = || roof::f32_peak(self.isa, &self.pool);
+        for (heads, rows, depth) in [
+            (64, 1, 4096),
+            (64, 1, 16384),
+            (16, 1, 4096),
+            (16, 1, 16384),
+            (16, 128, 2048),
+        ] {
+            let shape = LatentShape {
+                heads,
+                latent: 512,
+                rope: 64,
+            };
+            let width = shape.width();
+            let cache = floats(depth * width);
+            let halves: Vec<u16> = cache.iter().map(|&x| f32_to_bf16(x)).collect();
+            let groups = width.div_ceil(INT8_LATENT_COLS);
+            let (mut bytes, mut scales) = (vec![0; depth * width], vec![0.0; depth * groups]);
+            let bytes_and_scales = bytes.chunks_mut(width).zip(scales.chunks_mut(groups));
+            for (row, (bytes, scales)) in cache.chunks(width).zip(bytes_and_scales) {
+                quantize_latent_row(row, bytes, scales);
+            }
+            let of_block = LATENT_BLOCK_ROWS * width;
+            let int8 = bytes
+                .chunks(of_block)
+                .zip(scales.chunks(LATENT_BLOCK_ROWS * groups));
+            let q = floats(rows * heads * width);
+            let mut out = vec![0.0; rows * heads * 512];
+            let pairs: usize = (0..rows).map(|row| heads * (depth - row)).sum();
+            let operations = (2 * pairs * (width + 512)) as f64;
+            for (form, blocks) in [
+                (
+                    "f32",
+                    cache
+                        .chunks(of_block)
+                        .map(LatentBlock::F32)
+                        .collect::<Vec<_>>(),
+                ),
+                (
+                    "bf16",
+                    halves.chunks(of_block).map(LatentBlock::Bf16).collect(),
+                ),
+                (
+                    "int8",
+                    int8.map(|(values, scales)| LatentBlock::Int8 { values, scales })
+                        .collect(),
+                ),
+            ] {
+                let (s, roof) = best_of(20, fma, || {
+                    let sequence = MlaSequence {
+                        q: &q,
+                        past: depth - rows,
+                        blocks: &blocks,
+                        out: &mut out,
+                    };
+                    mla_attention(&self.pool, self.isa, shape, 0.1, &mut [sequence]);
+                });
+                let name =
+                    format!("latent attention, {heads} heads, {rows} rows, depth {depth}, {form}");
+                report(&name, s, operations, roof, "GFLOP/s");
+            }
+        }
+        self.attention_per_head(
+            "vision, 16 heads of 72, 1024 patches",
+            16,
+            1024,
+            (72, 72),
+            false,
+        );
+        self.attention_per_head(
+            "expanded prefill, 16 heads, 512 rows",
+            16,
+            512,
+            (192, 128),
+            true,
+        );
+    }
+
+    fn attention_per_head(
+        &self,
+        name: &str,
+        heads: usize,
+        rows: usize,
+        widths: (usize, usize),
+        causal: bool,
+    ) {
+        let (q, k, v) = (
+            floats(rows * heads * widths.0),
+            floats(rows * heads * widths.0),
+            floats(rows * heads * widths.1),
+        );
+        let mut out = vec![0.0; rows * heads * widths.1];
+        let pairs = if causal {
+            rows * (rows + 1) / 2
+        } else {
+            rows * rows
+        };
+        let operations = (2 * heads * pairs * (widths.0 + widths.1)) as f64;
+        let (s, roof) = best_of(
+            10,
+            || roof::f32_peak(self.isa, &self.pool),
+            || {
+                let item = Attention {
+                    heads,
+                    q_rows: rows,
+                    kv_rows: rows,
+                    q: Strided::plain(&q, heads, widths.0),
+                    k: Strided::plain(&k, heads, widths.0),
+                    v: Strided::plain(&v, heads, widths.1),
+                    causal_past: causal.then_some(0),
+                    out: &mut out,
+                };
+                attention(&self.pool, self.isa, 0.1, &mut [item]);
+            },
+        );
+        report(name, s, operations, roof, "GFLOP/s");
+    }
+
+    /// Small operations, as time: there is no roof but memory, and their data lies in a cache.
+    fn small(&self) {
+        let (rows, width) = (512, 7168);
+        let x = floats(rows * width);
+        let weight = floats(width);
+        let mut out = vec![0.0; x.len()];
+        let time = |name: &str, work: &mut dyn FnMut()| {
+            let (seconds, _) = best_of(20, || 0.0, work);
+            println!(
+                "{name:<58} {:>10.3} ms {:>8.2} ns per value",
+                seconds * 1e3,
+                seconds * 1e9 / (rows * width) as f64
+            );
+        };
+        let mut quant = QuantRows::new();
+        time("quantise 512 x 7168", &mut || {
+            quant.set(&self.pool, self.isa, &x, rows, width);
+        });
+        time("rms_norm 512 x 7168", &mut || {
+            rms_norm(&self.pool, self.isa, &x, &weight, 1e-5, &mut out);
+        });
+        time("silu_mul 512 x 7168", &mut || {
+            silu_mul(&self.pool, self.isa, &mut out, &x);
+        });
+        time("gelu_tanh 512 x 7168", &mut || {
+            gelu_tanh(&self.pool, self.isa, &mut out);
+        });
+        time("softmax 512 x 7168", &mut || {
+            softmax(&self.pool, self.isa, &mut out, width);
+        });
+        let empty = || self.pool.run(self.pool.threads(), |_| {});
+        let (seconds, _) = best_of(2000, || 0.0, empty);
+        println!(
+            "a loop with one empty task per thread: {:.2} us",
+            seconds * 1e6
+        );
+    }
+}
+
 const STREAMS_TRIED: [usize; 3] = [4, 8, 16];
+
+/// A part of the run.
+type Section = fn(&Bench);
 
 fn main() {
     let word = std::env::args()
@@ -276,7 +428,12 @@ fn main() {
         pool: Pool::new(threads),
         memory: vec![1; 512 << 17],
     };
-    let sections: [(&str, fn(&Bench)); 2] = [("gemv", Bench::gemv), ("gemm", Bench::gemm)];
+    let sections: [(&str, Section); 4] = [
+        ("attention", Bench::attention),
+        ("small", Bench::small),
+        ("gemv", Bench::gemv),
+        ("gemm", Bench::gemm),
+    ];
     for (name, section) in sections {
         if name.contains(&word) {
             section(&bench);

@@ -41,7 +41,11 @@ impl<T: Plain> Aligned<T> {
 
     /// No values, and no memory.
     pub const fn empty() -> Aligned<T> {
-        Aligned { lines: Vec::new(), len: 0, values: std::marker::PhantomData }
+        Aligned {
+            lines: Vec::new(),
+            len: 0,
+            values: std::marker::PhantomData,
+        }
     }
 
     /// A copy of `values`.

@@ -12,11 +12,12 @@ mod tiles;
 
 pub use expanded::{Attention, Strided, attention};
 pub use latent::{
-    INT8_LATENT_COLS, LATENT_BLOCK_ROWS, LatentBlock, LatentShape, MlaSequence, mla_attention, quantize_latent_row,
+    INT8_LATENT_COLS, LATENT_BLOCK_ROWS, LatentBlock, LatentShape, MlaSequence, mla_attention,
+    quantize_latent_row,
 };
 
 /// Cache rows of one tile.
-pub(crate) const TILE: usize = 32;
+pub(crate) const TILE: usize = 64;
 
 /// Cache rows of one split, which can be computed apart.
 pub(crate) const SPLIT: usize = 512;

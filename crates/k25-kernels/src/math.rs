@@ -10,11 +10,23 @@ pub(crate) const EXP_RANGE: (f32, f32) = (-87.33, 88.37);
 pub(crate) const LN2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
 
 /// A polynomial for (e^r − 1 − r)/r² on ±ln 2 / 2, highest power first (the classic single-precision one of the Cephes library).
-pub(crate) const EXP_POLYNOMIAL: [f32; 6] =
-    [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+pub(crate) const EXP_POLYNOMIAL: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_2e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    0.5,
+];
 
 /// Coefficients of 1 − erf, highest power first (Abramowitz and Stegun 7.1.26; absolute error 1.5e-7), and of its variable.
-pub(crate) const ERFC_POLYNOMIAL: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+pub(crate) const ERFC_POLYNOMIAL: [f32; 5] = [
+    1.061_405_4,
+    -1.453_152,
+    1.421_413_7,
+    -0.284_496_74,
+    0.254_829_6,
+];
 pub(crate) const ERFC_SCALE: f32 = 0.327_591_1;
 
 /// e^x with a relative error below 2e-7; cut off outside [`EXP_RANGE`]; NaN stays NaN.
@@ -41,7 +53,7 @@ pub(crate) unsafe fn times_sigmoid<S: Simd>(x: S::F, y: S::F) -> S::F {
 }
 
 /// The argument whose logistic function GELU's tanh form multiplies: 2·√(2/π)·(x + 0.044715 x³).
-pub(crate) const GELU_TANH: (f32, f32) = (1.595_769_1, 0.071_354_814);
+pub(crate) const GELU_TANH: (f32, f32) = (1.595_769_2, 0.071_354_814);
 
 /// x·½(1 + tanh(√(2/π)(x + 0.044715 x³))), absolute error below 1e-6·max(1, |x|).
 #[inline(always)]
@@ -56,7 +68,10 @@ pub(crate) unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
     let zero = S::splat(0.0);
     let z = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
     let size = S::max(S::sub(zero, z), z);
-    let t = S::div(S::splat(1.0), S::fma(size, S::splat(ERFC_SCALE), S::splat(1.0)));
+    let t = S::div(
+        S::splat(1.0),
+        S::fma(size, S::splat(ERFC_SCALE), S::splat(1.0)),
+    );
     let mut p = S::splat(ERFC_POLYNOMIAL[0]);
     for c in &ERFC_POLYNOMIAL[1..] {
         p = S::fma(p, t, S::splat(*c));

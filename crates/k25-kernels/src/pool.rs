@@ -128,7 +128,12 @@ impl Pool {
     ///
     /// # Panics
     /// As [`Pool::run`]; and when `chunk` is 0.
-    pub fn run_chunks<T: Send>(&self, values: &mut [T], chunk: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    pub fn run_chunks<T: Send>(
+        &self,
+        values: &mut [T],
+        chunk: usize,
+        task: impl Fn(usize, &mut [T]) + Sync,
+    ) {
         let tasks = values.len().div_ceil(chunk);
         let chunks = Chunks::new(values, chunk);
         // SAFETY: each task takes its own chunk, once.

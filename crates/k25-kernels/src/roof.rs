@@ -43,7 +43,7 @@ pub fn int8_peak(isa: Isa, pool: &Pool) -> f64 {
 /// lies above [`int8_peak`]; on AVX-512 VNNI it is the same.
 pub fn int4_peak(isa: Isa, pool: &Pool) -> f64 {
     peak(pool, 2 * ROUNDS * NibbleDots::PER_ROUND, || {
-        dispatch(isa, NibbleDots)
+        dispatch(isa, NibbleDots);
     })
 }
 

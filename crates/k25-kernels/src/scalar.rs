@@ -5,6 +5,7 @@ pub(crate) mod dense;
 pub(crate) mod int4;
 pub(crate) mod int8;
 pub(crate) mod math;
+pub(crate) mod norm;
 pub(crate) mod quantize;
 
 /// The sum of sixteen lanes, in the order of the vector levels: halves are added until one is left.

@@ -71,7 +71,7 @@ fn all_products(isa: Isa, pool: &Pool, case: &Case) -> Vec<(&'static str, Vec<f3
     let bf16 = Dense::bf16(&dense[shift..], out, cols).expect("shape");
     let f32 = Dense::f32(&floats, out, cols).expect("shape");
     let int8 = Int8Matrix::quantize(out, cols, |r, row| {
-        row.copy_from_slice(&floats[r * cols..(r + 1) * cols])
+        row.copy_from_slice(&floats[r * cols..(r + 1) * cols]);
     });
     let mut quantized = QuantRows::new();
     quantized.set(pool, isa, &x, rows, cols);
@@ -172,7 +172,7 @@ fn odd_columns() {
         let x = numbers.floats(rows * cols);
         let w = numbers.floats(out * cols);
         let int8 = Int8Matrix::quantize(out, cols, |r, row| {
-            row.copy_from_slice(&w[r * cols..(r + 1) * cols])
+            row.copy_from_slice(&w[r * cols..(r + 1) * cols]);
         });
         let mut results = Vec::new();
         for isa in Isa::supported() {
@@ -386,7 +386,7 @@ fn a_group_that_is_not_finite_spoils_its_row_alone() {
     x[3] = f32::INFINITY;
     let w = vec![0.5; out * cols];
     let int8 = Int8Matrix::quantize(out, cols, |r, row| {
-        row.copy_from_slice(&w[r * cols..(r + 1) * cols])
+        row.copy_from_slice(&w[r * cols..(r + 1) * cols]);
     });
     for isa in Isa::supported() {
         let pool = Pool::new(1);

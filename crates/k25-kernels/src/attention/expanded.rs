@@ -7,7 +7,6 @@ use crate::dispatch::dispatch;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::simd::{LANES, Simd};
-use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 /// Rows of heads within a larger matrix: head h of row r begins at `offset + r · row_stride + h · head_stride`.
@@ -28,7 +27,13 @@ pub struct Strided<'a> {
 impl<'a> Strided<'a> {
     /// A plain `[rows, heads, width]`.
     pub fn plain(values: &'a [f32], heads: usize, width: usize) -> Strided<'a> {
-        Strided { values, offset: 0, row_stride: heads * width, head_stride: width, width }
+        Strided {
+            values,
+            offset: 0,
+            row_stride: heads * width,
+            head_stride: width,
+            width,
+        }
     }
 
     fn head(&self, row: usize, head: usize) -> &'a [f32] {
@@ -67,11 +72,24 @@ pub fn attention(pool: &Pool, isa: Isa, scale: f32, items: &mut [Attention<'_>])
     for item in items.iter_mut() {
         let (heads, width) = (item.heads, item.v.width);
         assert_eq!(item.q.width, item.k.width, "queries and keys of one width");
-        assert_eq!(item.out.len(), item.q_rows * heads * width, "contexts [{}, {heads}, {width}]", item.q_rows);
+        assert_eq!(
+            item.out.len(),
+            item.q_rows * heads * width,
+            "contexts [{}, {heads}, {width}]",
+            item.q_rows
+        );
         if let Some(past) = item.causal_past {
-            assert!(past + item.q_rows <= item.kv_rows, "{} rows of keys for {} + {}", item.kv_rows, past, item.q_rows);
+            assert!(
+                past + item.q_rows <= item.kv_rows,
+                "{} rows of keys for {} + {}",
+                item.kv_rows,
+                past,
+                item.q_rows
+            );
         }
-        let mut of_heads: Vec<Vec<&mut [f32]>> = (0..heads).map(|_| Vec::with_capacity(item.q_rows)).collect();
+        let mut of_heads: Vec<Vec<&mut [f32]>> = (0..heads)
+            .map(|_| Vec::with_capacity(item.q_rows))
+            .collect();
         for (i, out) in item.out.chunks_exact_mut(width.max(1)).enumerate() {
             of_heads[i % heads].push(out);
         }
@@ -79,8 +97,18 @@ pub fn attention(pool: &Pool, isa: Isa, scale: f32, items: &mut [Attention<'_>])
             let rows = (0..item.q_rows).map(|row| item.q.head(row, head)).collect();
             let seen = |row: usize| item.causal_past.map_or(item.kv_rows, |past| past + row + 1);
             let limits = (0..item.q_rows).map(seen).collect();
-            let tiles = HeadTiles { k: item.k, v: item.v, head };
-            work.push(QuerySet { rows, limits, out, tiles, scale });
+            let tiles = HeadTiles {
+                k: item.k,
+                v: item.v,
+                head,
+            };
+            work.push(QuerySet {
+                rows,
+                limits,
+                out,
+                tiles,
+                scale,
+            });
         }
     }
     run_queries(pool, isa, work);
@@ -105,14 +133,29 @@ impl Tiles for HeadTiles<'_> {
 
     /// Values are copied side by side: at their stride, often a power of two, they would fight for few cache sets.
     #[inline(always)]
-    unsafe fn load<S: Simd>(&self, first: usize, count: usize, staging: &mut [f32]) -> (RowsAt, RowsAt) {
+    unsafe fn load<S: Simd>(
+        &self,
+        first: usize,
+        count: usize,
+        staging: &mut [f32],
+    ) -> (RowsAt, RowsAt) {
         let stride = self.v.width.next_multiple_of(LANES);
         for i in 0..count {
-            staging[i * stride..i * stride + self.v.width].copy_from_slice(self.v.head(first + i, self.head));
+            staging[i * stride..i * stride + self.v.width]
+                .copy_from_slice(self.v.head(first + i, self.head));
         }
         let _ = self.k.head(first + count - 1, self.head);
-        let keys = RowsAt { base: self.k.head(first, self.head).as_ptr(), stride: self.k.row_stride };
-        (keys, RowsAt { base: staging.as_ptr(), stride })
+        let keys = RowsAt {
+            base: self.k.head(first, self.head).as_ptr(),
+            stride: self.k.row_stride,
+        };
+        (
+            keys,
+            RowsAt {
+                base: staging.as_ptr(),
+                stride,
+            },
+        )
     }
 
     fn staging(&self) -> usize {
@@ -141,20 +184,28 @@ struct Chunk<'a, 'b, T> {
 /// When there are fewer chunks than this per thread, their splits are shared out too.
 const CHUNKS_PER_THREAD: usize = 4;
 
-thread_local! {
-    /// What a task gathers: the running total, and the split at hand.
-    static GATHERED: RefCell<Option<[Gathered; 2]>> = const { RefCell::new(None) };
-}
-
 /// Runs all queries of all sets.
 pub(crate) fn run_queries<T: Tiles>(pool: &Pool, isa: Isa, mut sets: Vec<QuerySet<'_, T>>) {
     let mut chunks = Vec::new();
     for set in &mut sets {
-        let parts = set.rows.chunks(QUERIES).zip(set.limits.chunks(QUERIES)).zip(set.out.chunks_mut(QUERIES));
+        let parts = set
+            .rows
+            .chunks(QUERIES)
+            .zip(set.limits.chunks(QUERIES))
+            .zip(set.out.chunks_mut(QUERIES));
         for ((rows, limits), out) in parts {
             let splits = limits.iter().copied().max().unwrap_or(0).div_ceil(SPLIT);
-            let queries = Queries { rows, limits, scale: set.scale };
-            chunks.push(Chunk { queries, tiles: &set.tiles, splits, out: Mutex::new(out) });
+            let queries = Queries {
+                rows,
+                limits,
+                scale: set.scale,
+            };
+            chunks.push(Chunk {
+                queries,
+                tiles: &set.tiles,
+                splits,
+                out: Mutex::new(out),
+            });
         }
     }
     if chunks.len() >= CHUNKS_PER_THREAD * pool.threads() || pool.threads() == 1 {
@@ -172,28 +223,59 @@ fn run_split<T: Tiles>(pool: &Pool, isa: Isa, chunks: &[Chunk<'_, '_, T>]) {
         .iter()
         .enumerate()
         .flat_map(|(chunk, of)| (0..of.splits).map(move |split| (chunk, split)))
-        .map(|(chunk, split)| (chunk, split, Mutex::new(Gathered::new(chunks[chunk].tiles.widths().1))))
+        .map(|(chunk, split)| {
+            let of = &chunks[chunk];
+            (
+                chunk,
+                split,
+                Mutex::new(Gathered::take(of.queries.rows.len(), of.tiles.widths().1)),
+            )
+        })
         .collect();
     pool.run(parts.len(), |task| {
         let (chunk, split, gathered) = &parts[task];
         let Chunk { queries, tiles, .. } = &chunks[*chunk];
         let into = &mut *gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        dispatch(isa, GatherSplit { queries, tiles: *tiles, split: *split, into });
+        dispatch(
+            isa,
+            GatherSplit {
+                queries,
+                tiles: *tiles,
+                split: *split,
+                into,
+            },
+        );
     });
-    let firsts: Vec<usize> = (0..chunks.len()).map(|i| chunks[..i].iter().map(|chunk| chunk.splits).sum()).collect();
+    let firsts: Vec<usize> = (0..chunks.len())
+        .map(|i| chunks[..i].iter().map(|chunk| chunk.splits).sum())
+        .collect();
     pool.run(chunks.len(), |task| {
         let chunk = &chunks[task];
-        let Some((first, rest)) = parts[firsts[task]..firsts[task] + chunk.splits].split_first() else {
+        let Some((first, rest)) = parts[firsts[task]..firsts[task] + chunk.splits].split_first()
+        else {
             chunk.finish_nothing();
             return;
         };
         let mut total = first.2.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, _, next) in rest {
             let next = next.lock().unwrap_or_else(PoisonError::into_inner);
-            dispatch(isa, Join { queries: chunk.queries.rows.len(), total: &mut total, next: &next });
+            dispatch(
+                isa,
+                Join {
+                    queries: chunk.queries.rows.len(),
+                    total: &mut total,
+                    next: &next,
+                },
+            );
         }
         chunk.finish(&total);
     });
+    for (_, _, gathered) in parts {
+        gathered
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .give_back();
+    }
 }
 
 impl<T: Tiles> Chunk<'_, '_, T> {
@@ -204,17 +286,40 @@ impl<T: Tiles> Chunk<'_, '_, T> {
             return;
         }
         let width = self.tiles.widths().1;
-        let stride = width.next_multiple_of(LANES);
-        let kept = GATHERED.take().filter(|kept| kept[0].stride == stride);
-        let [mut total, mut next] = kept.unwrap_or_else(|| [Gathered::new(width), Gathered::new(width)]);
+        let count = self.queries.rows.len();
+        let (mut total, mut next) = (Gathered::take(count, width), Gathered::take(count, width));
         let (queries, tiles) = (&self.queries, self.tiles);
-        dispatch(isa, GatherSplit { queries, tiles, split: 0, into: &mut total });
+        dispatch(
+            isa,
+            GatherSplit {
+                queries,
+                tiles,
+                split: 0,
+                into: &mut total,
+            },
+        );
         for split in 1..self.splits {
-            dispatch(isa, GatherSplit { queries, tiles, split, into: &mut next });
-            dispatch(isa, Join { queries: queries.rows.len(), total: &mut total, next: &next });
+            dispatch(
+                isa,
+                GatherSplit {
+                    queries,
+                    tiles,
+                    split,
+                    into: &mut next,
+                },
+            );
+            dispatch(
+                isa,
+                Join {
+                    queries: count,
+                    total: &mut total,
+                    next: &next,
+                },
+            );
         }
         self.finish(&total);
-        GATHERED.set(Some([total, next]));
+        total.give_back();
+        next.give_back();
     }
 
     /// Divides by the sums of the weights.

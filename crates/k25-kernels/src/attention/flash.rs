@@ -8,6 +8,7 @@ use crate::math;
 use crate::scalar;
 use crate::simd::{LANES, Simd};
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 /// Queries that see the same cache rows, each up to a limit of its own.
 pub(crate) struct Queries<'a> {
@@ -31,10 +32,37 @@ pub(crate) struct Gathered {
     pub(crate) stride: usize,
 }
 
+/// Buffers that were given back, for the next to take: fresh ones would cost more page faults than arithmetic.
+static SPARE: Mutex<Vec<Aligned<f32>>> = Mutex::new(Vec::new());
+
+/// Buffers kept at most.
+const SPARE_LIMIT: usize = 256;
+
 impl Gathered {
-    pub(crate) fn new(value_width: usize) -> Gathered {
+    /// Room for `queries` contexts, which hold anything until a split is gathered.
+    pub(crate) fn take(queries: usize, value_width: usize) -> Gathered {
         let stride = value_width.next_multiple_of(LANES);
-        Gathered { max: [NOTHING; QUERIES], sum: [0.0; QUERIES], values: Aligned::zeros(QUERIES * stride), stride }
+        let len = queries * stride;
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = spare
+            .iter()
+            .position(|buffer| buffer.len() >= len && buffer.len() <= 4 * len);
+        let values = fitting.map(|i| spare.swap_remove(i));
+        drop(spare);
+        let values = values.unwrap_or_else(|| Aligned::zeros(len));
+        Gathered {
+            max: [NOTHING; QUERIES],
+            sum: [0.0; QUERIES],
+            values,
+            stride,
+        }
+    }
+
+    pub(crate) fn give_back(self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_LIMIT {
+            spare.push(self.values);
+        }
     }
 
     fn reset(&mut self, queries: usize) {
@@ -57,7 +85,11 @@ struct Scratch {
 
 impl Scratch {
     const fn new() -> Scratch {
-        Scratch { panels: Aligned::empty(), staging: Aligned::empty(), scores: Aligned::empty() }
+        Scratch {
+            panels: Aligned::empty(),
+            staging: Aligned::empty(),
+            scores: Aligned::empty(),
+        }
     }
 }
 
@@ -102,13 +134,20 @@ impl<T: Tiles> Kernel for GatherSplit<'_, T> {
             let tile_rows = TILE.min(rows.end - first);
             for t in 0..tile_rows {
                 let key = &mut keys[t * key_width..(t + 1) * key_width];
-                self.tiles.scalar_row(first + t, key, &mut values[t * value_width..(t + 1) * value_width]);
+                self.tiles.scalar_row(
+                    first + t,
+                    key,
+                    &mut values[t * value_width..(t + 1) * value_width],
+                );
             }
             for i in 0..count {
                 let visible = self.queries.limits[i].saturating_sub(first).min(tile_rows);
                 scalar::attention::gather_tile(
                     (self.queries.rows[i], self.queries.scale),
-                    (&keys[..visible * key_width], &values[..visible * value_width]),
+                    (
+                        &keys[..visible * key_width],
+                        &values[..visible * value_width],
+                    ),
                     &mut self.into.max[i],
                     &mut self.into.sum[i],
                     &mut self.into.values[i * self.into.stride..][..value_width],
@@ -132,13 +171,30 @@ impl<T: Tiles> Kernel for GatherSplit<'_, T> {
             let (keys, values) = self.tiles.load::<S>(first, count, &mut scratch.staging);
             transpose_keys::<S>(keys, count, key_width, scratch.panels.as_mut_ptr());
             let scores = scratch.scores.as_mut_ptr();
-            score::<S>(self.queries.rows, scratch.panels.as_ptr(), key_width, scores);
+            score::<S>(
+                self.queries.rows,
+                scratch.panels.as_ptr(),
+                key_width,
+                scores,
+            );
             for i in 0..self.queries.rows.len() {
                 let visible = self.queries.limits[i].saturating_sub(first).min(count);
-                weigh::<S>(scores.add(i * TILE), visible, self.queries.scale, i, self.into);
+                weigh::<S>(
+                    scores.add(i * TILE),
+                    visible,
+                    self.queries.scale,
+                    i,
+                    self.into,
+                );
             }
             let panels = value_width.div_ceil(LANES);
-            add_values::<S>(scores, self.queries.rows.len(), (values, count), panels, self.into);
+            add_values::<S>(
+                scores,
+                self.queries.rows.len(),
+                (values, count),
+                panels,
+                self.into,
+            );
         }
         SCRATCH.set(scratch);
     }
@@ -209,7 +265,13 @@ unsafe fn score_rows<S: Simd, const MR: usize>(
     }
     for panel in 0..TILE / LANES {
         let mut sums = [S::splat(0.0); MR];
-        outer::<S, MR>(&rows, panels.add(panel * LANES * width), LANES, width, &mut sums);
+        outer::<S, MR>(
+            &rows,
+            panels.add(panel * LANES * width),
+            LANES,
+            width,
+            &mut sums,
+        );
         for m in 0..MR {
             S::store(scores.add((first + m) * TILE + panel * LANES), sums[m]);
         }
@@ -218,7 +280,13 @@ unsafe fn score_rows<S: Simd, const MR: usize>(
 
 /// Turns a query's scores into weights relative to the new maximum, and brings what was gathered before to the same.
 #[inline(always)]
-unsafe fn weigh<S: Simd>(scores: *mut f32, visible: usize, scale: f32, query: usize, into: &mut Gathered) {
+unsafe fn weigh<S: Simd>(
+    scores: *mut f32,
+    visible: usize,
+    scale: f32,
+    query: usize,
+    into: &mut Gathered,
+) {
     for t in visible..TILE {
         *scores.add(t) = 0.0;
     }
@@ -271,7 +339,11 @@ unsafe fn add_values<S: Simd>(
 ) {
     let stride = into.stride;
     let sums = into.values.as_mut_ptr();
-    in_register_rows!(S, queries, add_value_rows(weights, values, panels, sums, stride));
+    in_register_rows!(
+        S,
+        queries,
+        add_value_rows(weights, values, panels, sums, stride)
+    );
 }
 
 #[inline(always)]
@@ -293,7 +365,13 @@ unsafe fn add_value_rows<S: Simd, const MR: usize>(
         for m in 0..MR {
             sums[m] = S::load(to.add(m * stride));
         }
-        outer::<S, MR>(&rows, values.base.add(panel * LANES), values.stride, count, &mut sums);
+        outer::<S, MR>(
+            &rows,
+            values.base.add(panel * LANES),
+            values.stride,
+            count,
+            &mut sums,
+        );
         for m in 0..MR {
             S::store(to.add(m * stride), sums[m]);
         }
@@ -330,7 +408,8 @@ impl Kernel for Join<'_> {
             if let Some((kept, added)) = self.factors(query) {
                 let at = query * self.total.stride;
                 for v in at..at + self.total.stride {
-                    self.total.values[v] = self.next.values[v].mul_add(added, self.total.values[v] * kept);
+                    self.total.values[v] =
+                        self.next.values[v].mul_add(added, self.total.values[v] * kept);
                 }
             }
         }
@@ -341,10 +420,16 @@ impl Kernel for Join<'_> {
         for query in 0..self.queries {
             if let Some((kept, added)) = self.factors(query) {
                 let at = query * self.total.stride;
-                let (to, from) = (self.total.values.as_mut_ptr().add(at), self.next.values.as_ptr().add(at));
+                let (to, from) = (
+                    self.total.values.as_mut_ptr().add(at),
+                    self.next.values.as_ptr().add(at),
+                );
                 for v in (0..self.total.stride).step_by(LANES) {
                     let old = S::mul(S::load(to.add(v)), S::splat(kept));
-                    S::store(to.add(v), S::fma(S::load(from.add(v)), S::splat(added), old));
+                    S::store(
+                        to.add(v),
+                        S::fma(S::load(from.add(v)), S::splat(added), old),
+                    );
                 }
             }
         }

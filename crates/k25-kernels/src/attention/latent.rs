@@ -67,10 +67,20 @@ impl LatentBlock<'_> {
 /// # Panics
 /// When the outputs do not have the row's length and one scale per 64 columns.
 pub fn quantize_latent_row(row: &[f32], values: &mut [i8], scales: &mut [f32]) {
-    assert_eq!((values.len(), scales.len()), (row.len(), row.len().div_ceil(INT8_LATENT_COLS)), "row of {}", row.len());
-    let groups = row.chunks(INT8_LATENT_COLS).zip(values.chunks_mut(INT8_LATENT_COLS));
+    assert_eq!(
+        (values.len(), scales.len()),
+        (row.len(), row.len().div_ceil(INT8_LATENT_COLS)),
+        "row of {}",
+        row.len()
+    );
+    let groups = row
+        .chunks(INT8_LATENT_COLS)
+        .zip(values.chunks_mut(INT8_LATENT_COLS));
     for ((row, values), scale) in groups.zip(scales) {
-        let largest = row.iter().fold(0.0_f32, |largest, x| if x.abs() <= largest { largest } else { x.abs() });
+        let largest = row.iter().fold(
+            0.0_f32,
+            |largest, x| if x.abs() <= largest { largest } else { x.abs() },
+        );
         let (of_group, inverse) = crate::scalar::quantize::scale_and_inverse(largest);
         *scale = of_group;
         for (value, x) in values.iter_mut().zip(row) {
@@ -96,21 +106,55 @@ pub struct MlaSequence<'a> {
 ///
 /// # Panics
 /// When a length does not fit the shape, or a sequence has fewer cache rows than its last query row sees.
-pub fn mla_attention(pool: &Pool, isa: Isa, shape: LatentShape, scale: f32, sequences: &mut [MlaSequence<'_>]) {
+pub fn mla_attention(
+    pool: &Pool,
+    isa: Isa,
+    shape: LatentShape,
+    scale: f32,
+    sequences: &mut [MlaSequence<'_>],
+) {
     let width = shape.width();
     let mut work = Vec::with_capacity(sequences.len());
     for sequence in sequences.iter_mut() {
         let queries = sequence.q.len() / width.max(1);
-        assert_eq!(sequence.q.len(), queries * width, "queries of width {width}");
-        assert_eq!(sequence.out.len(), queries * shape.latent, "contexts of width {}", shape.latent);
-        assert!(queries.is_multiple_of(shape.heads.max(1)), "queries for {} heads each", shape.heads);
-        let tiles = LatentTiles { blocks: sequence.blocks, shape };
+        assert_eq!(
+            sequence.q.len(),
+            queries * width,
+            "queries of width {width}"
+        );
+        assert_eq!(
+            sequence.out.len(),
+            queries * shape.latent,
+            "contexts of width {}",
+            shape.latent
+        );
+        assert!(
+            queries.is_multiple_of(shape.heads.max(1)),
+            "queries for {} heads each",
+            shape.heads
+        );
+        let tiles = LatentTiles {
+            blocks: sequence.blocks,
+            shape,
+        };
         let seen = sequence.past + queries / shape.heads.max(1);
-        assert!(queries == 0 || tiles.rows() >= seen, "the cache holds {} rows of {seen}", tiles.rows());
+        assert!(
+            queries == 0 || tiles.rows() >= seen,
+            "the cache holds {} rows of {seen}",
+            tiles.rows()
+        );
         let rows: Vec<&[f32]> = sequence.q.chunks_exact(width).collect();
-        let limits = (0..queries).map(|i| sequence.past + i / shape.heads + 1).collect();
+        let limits = (0..queries)
+            .map(|i| sequence.past + i / shape.heads + 1)
+            .collect();
         let out = sequence.out.chunks_exact_mut(shape.latent).collect();
-        work.push(super::expanded::QuerySet { rows, limits, out, tiles, scale });
+        work.push(super::expanded::QuerySet {
+            rows,
+            limits,
+            out,
+            tiles,
+            scale,
+        });
     }
     run_queries(pool, isa, work);
 }
@@ -159,17 +203,30 @@ impl Tiles for LatentTiles<'_> {
     }
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(&self, first: usize, count: usize, staging: &mut [f32]) -> (RowsAt, RowsAt) {
+    unsafe fn load<S: Simd>(
+        &self,
+        first: usize,
+        count: usize,
+        staging: &mut [f32],
+    ) -> (RowsAt, RowsAt) {
         let width = self.shape.width();
         let row = first % LATENT_BLOCK_ROWS;
         let block = self.blocks[first / LATENT_BLOCK_ROWS];
         // Values are read in whole vectors: in place only where those end within the row.
-        if let (LatentBlock::F32(values), true) = (block, self.shape.latent.next_multiple_of(LANES) <= width) {
-            let rows = RowsAt { base: values[row * width..(row + count) * width].as_ptr(), stride: width };
+        if let (LatentBlock::F32(values), true) =
+            (block, self.shape.latent.next_multiple_of(LANES) <= width)
+        {
+            let rows = RowsAt {
+                base: values[row * width..(row + count) * width].as_ptr(),
+                stride: width,
+            };
             return (rows, rows);
         }
         let stride = width.next_multiple_of(LANES);
-        let rows = RowsAt { base: staging.as_ptr(), stride };
+        let rows = RowsAt {
+            base: staging.as_ptr(),
+            stride,
+        };
         for i in 0..count {
             let to = &mut staging[i * stride..(i + 1) * stride];
             let range = (row + i) * width..(row + i + 1) * width;
@@ -196,7 +253,10 @@ impl Tiles for LatentTiles<'_> {
 unsafe fn convert_bf16<S: Simd>(from: &[u16], to: &mut [f32]) {
     let whole = from.len() / LANES * LANES;
     for w in (0..whole).step_by(LANES) {
-        S::store(to.as_mut_ptr().add(w), S::load_bf16(from.as_ptr().add(w).cast()));
+        S::store(
+            to.as_mut_ptr().add(w),
+            S::load_bf16(from.as_ptr().add(w).cast()),
+        );
     }
     for w in whole..from.len() {
         to[w] = bf16_to_f32(from[w]);
@@ -208,7 +268,10 @@ unsafe fn convert_int8<S: Simd>(from: &[i8], scales: &[f32], to: &mut [f32]) {
     let whole = from.len() / LANES * LANES;
     for w in (0..whole).step_by(LANES) {
         let scale = S::splat(scales[w / INT8_LATENT_COLS]);
-        S::store(to.as_mut_ptr().add(w), S::mul(S::load_i8(from.as_ptr().add(w)), scale));
+        S::store(
+            to.as_mut_ptr().add(w),
+            S::mul(S::load_i8(from.as_ptr().add(w)), scale),
+        );
     }
     for w in whole..from.len() {
         to[w] = f32::from(from[w]) * scales[w / INT8_LATENT_COLS];

@@ -16,7 +16,12 @@ pub(crate) trait Tiles: Sync {
     ///
     /// # Safety
     /// The rows exist; `staging` is used for rows that must be converted and stays borrowed while the pointers are used.
-    unsafe fn load<S: Simd>(&self, first: usize, count: usize, staging: &mut [f32]) -> (RowsAt, RowsAt);
+    unsafe fn load<S: Simd>(
+        &self,
+        first: usize,
+        count: usize,
+        staging: &mut [f32],
+    ) -> (RowsAt, RowsAt);
 
     /// Floats of staging that a tile needs.
     fn staging(&self) -> usize;
@@ -42,11 +47,20 @@ impl RowsAt {
 /// # Safety
 /// The keys exist, and `panels` has room for `TILE · width` values.
 #[inline(always)]
-pub(crate) unsafe fn transpose_keys<S: Simd>(keys: RowsAt, count: usize, width: usize, panels: *mut f32) {
+pub(crate) unsafe fn transpose_keys<S: Simd>(
+    keys: RowsAt,
+    count: usize,
+    width: usize,
+    panels: *mut f32,
+) {
     for panel in 0..count.div_ceil(LANES) {
         let first = panel * LANES;
         let to = panels.add(first * width);
-        let whole = if count - first >= LANES { width / LANES * LANES } else { 0 };
+        let whole = if count - first >= LANES {
+            width / LANES * LANES
+        } else {
+            0
+        };
         for w in (0..whole).step_by(LANES) {
             let mut block = [S::splat(0.0); LANES];
             for (t, row) in block.iter_mut().enumerate() {
@@ -59,7 +73,11 @@ pub(crate) unsafe fn transpose_keys<S: Simd>(keys: RowsAt, count: usize, width: 
         }
         for t in 0..LANES {
             for w in whole..width {
-                let value = if first + t < count { *keys.row(first + t).add(w) } else { 0.0 };
+                let value = if first + t < count {
+                    *keys.row(first + t).add(w)
+                } else {
+                    0.0
+                };
                 *to.add(w * LANES + t) = value;
             }
         }

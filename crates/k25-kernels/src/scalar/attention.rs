@@ -20,7 +20,10 @@ pub(crate) fn gather_tile(
     let mut weights = [0.0_f32; TILE];
     let mut now = *largest;
     for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(query.len())) {
-        let dot = query.iter().zip(key).fold(0.0_f32, |dot, (q, k)| q.mul_add(*k, dot));
+        let dot = query
+            .iter()
+            .zip(key)
+            .fold(0.0_f32, |dot, (q, k)| q.mul_add(*k, dot));
         *weight = dot * scale;
         now = max(*weight, now);
     }
