@@ -8,9 +8,10 @@
 //! Text that came from outside must go through [`Tokenizer::encode_text`] or, with the markers that
 //! we placed ourselves, [`Tokenizer::encode_segments`]: neither reads a marker out of text.
 //!
-//! Source: specification section 5. The splitter and the merges are own code of some 300 lines
-//! because of what strangers may send: the ready-made engine for this pattern backtracks, fails with
-//! an error at its limit on a long run of blanks, and is slower by an order of magnitude.
+//! Source: specification section 5. Splitter and merges are own code of some 300 lines rather than
+//! tiktoken's: its backtracking regular-expression engine has a limit at which it fails and has to be
+//! kept away from long runs, it needs three times the dependencies, and on English text it takes four
+//! times as long. The tests hold the ids against tiktoken's.
 
 mod bpe;
 mod char_class;
