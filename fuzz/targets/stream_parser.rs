@@ -60,12 +60,15 @@ fn with_special_tokens(text: &str, thinking: bool) -> ParsedMessage {
     message
 }
 
+/// The first name of a special token in `text`, and where it stands.
 fn first_special(text: &str) -> Option<(usize, SpecialToken)> {
-    let found = |&token: &SpecialToken| text.find(token.text()).map(|at| (at, token));
-    SpecialToken::ALL
-        .iter()
-        .filter_map(found)
-        .min_by_key(|(at, _)| *at)
+    text.match_indices(['<', '[']).find_map(|(at, _)| {
+        let stands_here = |token: &&SpecialToken| text[at..].starts_with(token.text());
+        SpecialToken::ALL
+            .iter()
+            .find(stands_here)
+            .map(|&token| (at, token))
+    })
 }
 
 fn shows_no_marker(message: &ParsedMessage) {

@@ -1,11 +1,13 @@
-//! Forbidden import edges, proved from `cargo tree`.
+//! What must be absent: forbidden import edges, proved from `cargo tree`, and `unsafe` outside of
+//! its places.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
+use crate::files::files_below;
 use crate::process::{cargo, output};
-use crate::rooms::{ROOMS, Room};
+use crate::rooms::{ROOMS, Room, UNSAFE_PLACES};
 
 /// Checks every crate of the workspace against the table in [`crate::rooms`].
 pub fn run() -> Result<()> {
@@ -17,11 +19,37 @@ pub fn run() -> Result<()> {
             None => faults.push(format!("{member} is not in the table xtask/src/rooms.rs\n    hint: add it with what it may use")),
         }
     }
+    faults.extend(unsafe_faults()?);
     if faults.is_empty() {
-        println!("{} crates import only what they may", members.len());
+        println!(
+            "{} crates import only what they may; unsafe is where it may be",
+            members.len()
+        );
         return Ok(());
     }
-    bail!("forbidden imports:\n  {}", faults.join("\n  "));
+    bail!("what must be absent is there:\n  {}", faults.join("\n  "));
+}
+
+/// Sources that lift the ban on `unsafe` without being among its places, and crates without the ban.
+fn unsafe_faults() -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for path in files_below(&["crates", "xtask"])? {
+        let name = path.to_string_lossy().replace('\\', "/");
+        // This file speaks of what it looks for.
+        let allowed = UNSAFE_PLACES.iter().any(|place| name.starts_with(place))
+            || name == "xtask/src/edges.rs";
+        let holds = |text: &str| anyhow::Ok(std::fs::read_to_string(&path)?.contains(text));
+        if name.ends_with(".rs") && !allowed && holds("(unsafe_code")? {
+            faults.push(format!(
+                "{name} allows unsafe code\n    hint: move it to one of {}",
+                UNSAFE_PLACES.join(", ")
+            ));
+        }
+        if name.ends_with("/Cargo.toml") && !allowed && !holds("[lints]\nworkspace = true")? {
+            faults.push(format!("{name} does not take the workspace's lints\n    hint: add `[lints]` with `workspace = true`"));
+        }
+    }
+    Ok(faults)
 }
 
 fn faults_of(room: &Room) -> Result<Vec<String>> {

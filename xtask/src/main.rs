@@ -2,10 +2,13 @@
 
 mod check;
 mod edges;
+mod files;
 mod fuzz;
 mod process;
 mod rooms;
 mod tools;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -21,17 +24,27 @@ struct Arguments {
 enum Chore {
     /// Everything that must hold before a change lands: what CI runs.
     Check(check::Selection),
-    /// Prove that no crate imports what it must not (the table is xtask/src/rooms.rs).
+    /// Prove that no crate holds what it must not (the table is xtask/src/rooms.rs).
     Edges,
     /// Feed generated inputs to the parsers of untrusted input (see fuzz/README.md).
     Fuzz(fuzz::Campaign),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(&Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> anyhow::Result<()> {
     std::env::set_current_dir(process::repository_root()?)?;
-    match Arguments::parse().chore {
-        Chore::Check(selection) => check::run(&selection),
+    match chore {
+        Chore::Check(selection) => check::run(selection),
         Chore::Edges => edges::run(),
-        Chore::Fuzz(campaign) => fuzz::run(&campaign),
+        Chore::Fuzz(campaign) => fuzz::run(campaign),
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::targets::Target;
+use crate::files::files_below;
 
 /// Writes the seeds of `target` into the folder `corpus`; those of an earlier run are written over.
 pub fn write(target: &Target, corpus: &Path) -> Result<()> {
@@ -182,23 +183,10 @@ fn contents(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// The files below `folder` whose paths end in `ending`, sorted; there is at least one.
+/// The files below `folder` whose paths end in `ending`; there is at least one.
 fn files(folder: &str, ending: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    collect(Path::new(folder), ending, &mut found).with_context(|| folder.to_owned())?;
+    let mut found = files_below(&[folder])?;
+    found.retain(|path| path.to_string_lossy().ends_with(ending));
     ensure!(!found.is_empty(), "no file below {folder} ends in {ending}");
-    found.sort();
     Ok(found)
-}
-
-fn collect(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, ending, found)?;
-        } else if path.to_string_lossy().ends_with(ending) {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
