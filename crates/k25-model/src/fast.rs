@@ -7,7 +7,6 @@
 mod act;
 mod attention;
 mod cache;
-mod elementwise;
 mod model;
 mod moe;
 
@@ -89,7 +88,7 @@ impl<'a> Fast<'a> {
     }
 
     fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
-        elementwise::silu_mul(self.pool, self.isa, gate.values_mut(), up.values());
+        k25_kernels::silu_mul(self.pool, self.isa, gate.values_mut(), up.values());
     }
 }
 
@@ -111,18 +110,13 @@ impl Exec for Fast<'_> {
 
     fn rms_norm(&mut self, norm: &RmsNorm, x: &Act) -> Act {
         let mut normed = Rows::zeros(x.rows().len(), x.rows().width());
-        elementwise::rms_norm(self.pool, self.isa, x.rows().values(), &norm.weight, norm.eps, normed.values_mut());
+        k25_kernels::rms_norm(self.pool, self.isa, x.rows().values(), &norm.weight, norm.eps, normed.values_mut());
         Act::new(normed)
     }
 
     fn add(&mut self, x: Act, y: &Act) -> Act {
-        let (mut sum, y) = (x.into_rows(), y.rows());
-        let width = sum.width();
-        self.pool.run_chunks(sum.values_mut(), width, |row, into| {
-            for (into, value) in into.iter_mut().zip(y.row(row)) {
-                *into += value;
-            }
-        });
+        let mut sum = x.into_rows();
+        k25_kernels::add(self.pool, self.isa, sum.values_mut(), y.rows().values());
         Act::new(sum)
     }
 

@@ -30,7 +30,7 @@ impl Fast<'_> {
                 let (raw_latent, raw_key) = kv.row(row).split_at(rank);
                 let (latent, key) = cached.split_at_mut(rank);
                 let norm = &weights.kv_a_norm;
-                super::elementwise::rms_norm(self.pool, self.isa, raw_latent, &norm.weight, norm.eps, latent);
+                k25_kernels::rms_norm(self.pool, self.isa, raw_latent, &norm.weight, norm.eps, latent);
                 key.copy_from_slice(raw_key);
                 angles[row].rotate(key);
                 let position = span.cached_rows + offset;
