@@ -15,6 +15,7 @@ mod patches;
 mod resample;
 mod rgb;
 mod size;
+pub mod video;
 
 pub use decode::{ImageFormat, decode_image};
 pub use error::MediaError;
@@ -24,3 +25,4 @@ pub use patches::patches;
 pub use resample::resize_bicubic;
 pub use rgb::RgbImage;
 pub use size::{TargetSize, frame_size, image_size};
+pub use video::{ChunkPlan, Video, VideoChunk, VideoInfo, VideoPlan};

@@ -9,9 +9,11 @@ use std::fmt;
 
 use super::{ImageLimits, MediaError, RgbImage};
 
-mod foreign;
+mod bmp;
 pub(super) mod gif;
+mod jpeg;
 mod png;
+mod webp;
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,10 +92,10 @@ pub fn decode_image(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Medi
     }
     match format {
         ImageFormat::Png => png::decode(bytes, limits),
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
         ImageFormat::Gif => gif::decode_first_frame(bytes, limits),
-        ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp => {
-            foreign::decode(format, bytes, limits)
-        }
+        ImageFormat::WebP => webp::decode(bytes, limits),
+        ImageFormat::Bmp => bmp::decode(bytes, limits),
     }
 }
 

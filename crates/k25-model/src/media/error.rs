@@ -109,6 +109,15 @@ pub enum MediaError {
         /// The limit.
         limit: Duration,
     },
+    /// The video, or what is left of it, holds no picture.
+    #[error("the video has no frame\n  hint: the file may be cut short; try to play it")]
+    VideoWithoutFrames,
+    /// The video's frame rate is no positive number.
+    #[error("the video's frame rate is {fps}\n  hint: convert it (ffmpeg -i FILE -r 25 out.mp4)")]
+    VideoRate {
+        /// Frames per second.
+        fps: f64,
+    },
     /// The video is beyond a limit.
     #[error("video refused: {reason}\n  hint: give a shorter or smaller video")]
     VideoTooLarge {

@@ -36,10 +36,12 @@ pub struct VideoLimits {
     pub frame_pixels: usize,
     /// Most frames that are decoded. Default 1,000,000.
     pub decoded_frames: usize,
-    /// Most frames that are sampled. Default 1,024: half an hour would be 3,600, but a context
-    /// window of 262,144 tokens ends before that.
+    /// Most frames that are sampled. Default 4,096.
     pub sampled_frames: usize,
-    /// Time that reading one video may take. Default five minutes.
+    /// Most patches of all sampled frames together. Default 4,194,304: in chunks of four frames, as
+    /// many tokens as the model's context window of 262,144.
+    pub patches: usize,
+    /// Time that one pass over a video may take; there are two. Default five minutes.
     pub timeout: Duration,
 }
 
@@ -49,7 +51,8 @@ impl Default for VideoLimits {
             file_bytes: 4 << 30,
             frame_pixels: 7_680 * 4_320,
             decoded_frames: 1_000_000,
-            sampled_frames: 1_024,
+            sampled_frames: 4_096,
+            patches: 1 << 22,
             timeout: Duration::from_secs(300),
         }
     }

@@ -1,13 +1,15 @@
 """Writes images.safetensors: encoded images of every kind that k25 decodes, and what Pillow makes of
-them with convert("RGB"). Needs Pillow 13 and numpy.
+them with convert("RGB"). Needs Pillow 13, numpy, and cjpeg of libjpeg-turbo.
 
     python make_images.py
 
 Each case is two tensors: "<name>.file" holds the encoded bytes, "<name>.rgb" the pixels [h, w, 3].
+Animations have "<name>.animation" and "<name>.frames" [n, h, w, 3].
 """
 import io
 import json
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -146,6 +148,20 @@ exif = Image.Exif()
 exif[0x0112] = 6
 add("jpeg_orientation_ignored", saved(image, "JPEG", quality=85, exif=exif))
 
+
+
+def cjpeg(image, *options):
+    return subprocess.run(["cjpeg", *options], input=saved(image, "PPM"), capture_output=True, check=True).stdout
+
+
+image = Image.fromarray(photo(41, 27))
+for sampling in ["1x2", "4x1", "1x4", "4x2", "2x2,1x2,1x1", "1x1,2x2,2x2", "3x1,1x1,3x1"]:
+    label = sampling.replace(",", "_")
+    add(f"jpeg_sampling_{label}", cjpeg(image, "-quality", "80", "-sample", sampling))
+    add(f"jpeg_sampling_{label}_progressive", cjpeg(image, "-quality", "80", "-sample", sampling, "-progressive"))
+add("jpeg_grey_2x2", cjpeg(image, "-grayscale", "-sample", "2x2", "-restart", "3B"))
+add("jpeg_rgb_progressive", cjpeg(image, "-rgb", "-progressive"))
+
 # --- WebP ----------------------------------------------------------------------------------------
 
 image = Image.fromarray(photo(37, 29))
@@ -238,11 +254,50 @@ add("bmp_top_down", bmp(18, -9, 24, rows_of(rng.integers(0, 256, (9, 18, 3), dty
 add("bmp_32_padding", bmp(18, 9, 32, rng.integers(0, 256, (9, 18, 4), dtype=np.uint8).tobytes()))
 run = b"".join(bytes([7, value, 0, 3, value, 1, 2, 0, 0, 0]) for value in range(9))[:-2] + b"\0\1"
 add("bmp_8_runs", bmp(10, 9, 8, run, b"".join(bytes([v, 255 - v, v // 2, 0]) for v in range(256)), compression=1, used=256))
+add("bmp_os2", b"BM" + struct.pack("<IHHI", 26 + 48 + 9 * 8, 0, 0, 26 + 48) + struct.pack("<IHHHH", 12, 16, 9, 1, 4)
+    + bytes(rng.integers(0, 256, 48).astype(np.uint8)) + rng.integers(0, 256, 9 * 8).astype(np.uint8).tobytes())
+run4 = b"".join(bytes([7, value << 4 | 3, 0, 3, value << 4 | 1, 2 << 4, 0, 0]) for value in range(9))[:-2] + b"\0\1"
+add("bmp_4_runs", bmp(10, 9, 4, run4, table4, compression=2, used=16))
+steps = bytes([3, 5, 0, 2, 4, 1, 2, 7, 0, 0]) + bytes([0, 2, 0, 6]) + bytes([10, 9, 0, 1])
+add("bmp_8_steps", bmp(10, 9, 8, steps, b"".join(bytes([v, 255 - v, v // 2, 0]) for v in range(256)), compression=1, used=256))
+masks = struct.pack("<III", 0xFF, 0xFF00, 0xFF0000)
+body = rng.integers(0, 256, (9, 18, 4), dtype=np.uint8).tobytes()
+masked = bmp(18, 9, 32, body, compression=3, masks=masks + struct.pack("<I", 0xFF000000))
+add("bmp_32_masks", masked[:14] + struct.pack("<I", 56) + masked[18:])
+add("bmp_palette_forgotten", bmp(16, 9, 4, rows_of(rng.integers(0, 256, (9, 8), dtype=np.uint8), 9), table4, used=16)[:10]
+    + struct.pack("<I", 54) + bmp(16, 9, 4, rows_of(rng.integers(0, 256, (9, 8), dtype=np.uint8), 9), table4, used=16)[14:])
+
+# --- Animations ----------------------------------------------------------------------------------
+
+animations = {}
+
+
+def animate(name, data):
+    image = Image.open(io.BytesIO(data))
+    shown = []
+    for index in range(image.n_frames):
+        image.seek(index)
+        shown.append(np.asarray(image.convert("RGB")))
+    animations[name] = (data, np.stack(shown))
+
+
+animate("saved", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=90))
+full = lambda: rng.integers(0, 16, 14 * 11)
+part = lambda: rng.integers(0, 8, 6 * 5)
+for disposal in range(4):
+    animate(f"disposal_{disposal}", gif((14, 11), table, [
+        (0, 0, 14, 11, None, full(), None, 1),
+        (3, 2, 6, 5, None, part(), None, disposal),
+        (7, 5, 6, 5, other, part(), 5, disposal),
+        (1, 1, 6, 5, None, part(), 2, 1),
+    ]))
 
 tensors, header, at = [], {}, 0
-for name, (data, pixels) in cases.items():
-    for suffix, array in [("file", np.frombuffer(data, np.uint8)), ("rgb", np.ascontiguousarray(pixels))]:
-        header[f"{name}.{suffix}"] = {
+arrays = [(f"{name}.file", f"{name}.rgb", *case) for name, case in cases.items()]
+arrays += [(f"{name}.animation", f"{name}.frames", *case) for name, case in animations.items()]
+for file, decoded, data, pixels in arrays:
+    for name, array in [(file, np.frombuffer(data, np.uint8)), (decoded, np.ascontiguousarray(pixels))]:
+        header[name] = {
             "dtype": "U8", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes],
         }
         tensors.append(array.tobytes())

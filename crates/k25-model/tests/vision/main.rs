@@ -4,3 +4,4 @@ mod decoding;
 mod features;
 mod fixtures;
 mod images;
+mod videos;

@@ -14,6 +14,8 @@ const DECODER_BYTES_PER_PIXEL: usize = 8;
 pub(in crate::media) struct GifFrames<'a> {
     decoder: Decoder<&'a [u8]>,
     global_palette: Vec<u8>,
+    /// Palette entry that disposal leaves where nothing is transparent.
+    background: usize,
     width: usize,
     height: usize,
     limits: ImageLimits,
@@ -65,6 +67,7 @@ impl<'a> GifFrames<'a> {
         let (width, height) = (usize::from(width), usize::from(height));
         Ok(Self {
             global_palette: decoder.global_palette().unwrap_or_default().to_vec(),
+            background: decoder.bg_color().unwrap_or(0),
             decoder,
             width,
             height,
@@ -109,7 +112,7 @@ impl<'a> GifFrames<'a> {
                 .for_each(|pixel| pixel.copy_from_slice(&around));
         }
         let region = self.visible_region(&frame);
-        self.remember_for_disposal(&frame, region);
+        self.remember_for_disposal(&frame, region, &palette);
         self.draw(&frame, &indices, region, &palette);
         self.drawn += 1;
         Ok(Some(frame.delay))
@@ -157,10 +160,21 @@ impl<'a> GifFrames<'a> {
         }
     }
 
-    fn remember_for_disposal(&mut self, frame: &Frame<'_>, region: Region) {
+    fn remember_for_disposal(
+        &mut self,
+        frame: &Frame<'_>,
+        region: Region,
+        palette: &[[u8; 3]; 256],
+    ) {
         self.restore = match frame.dispose {
             DisposalMethod::Any | DisposalMethod::Keep => None,
-            DisposalMethod::Background => Some((region, vec![0; region.width * region.height * 3])),
+            DisposalMethod::Background => {
+                let background = frame.transparent.map_or(self.background, usize::from);
+                Some((
+                    region,
+                    palette[background].repeat(region.width * region.height),
+                ))
+            }
             DisposalMethod::Previous => {
                 let rows = self
                     .canvas
