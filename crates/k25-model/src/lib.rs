@@ -12,6 +12,7 @@ pub mod reference;
 pub mod rope;
 pub mod router;
 mod rows;
+pub mod synth;
 pub mod tensor;
 pub mod text;
 pub mod vision;

@@ -51,9 +51,14 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// Finds which one a checkpoint uses.
-    pub fn detect(mut has_tensor: impl FnMut(&str) -> bool) -> Self {
-        match has_tensor("model.embed_tokens.weight") {
+    /// Finds which one a checkpoint uses, even where a tensor or two are missing.
+    pub fn detect(has_tensor: impl Fn(&str) -> bool) -> Self {
+        let unprefixed = [
+            "model.embed_tokens.weight",
+            "model.norm.weight",
+            "model.layers.0.input_layernorm.weight",
+        ];
+        match unprefixed.into_iter().any(has_tensor) {
             true => Self::None,
             false => Self::LanguageModel,
         }

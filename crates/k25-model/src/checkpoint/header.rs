@@ -104,7 +104,8 @@ impl Header {
             }
             .into());
         }
-        let mut json = Vec::new();
+        // At most MAX_HEADER_BYTES, and no more than the file has.
+        let mut json = Vec::with_capacity(header_len as usize);
         let read = file.take(header_len).read_to_end(&mut json);
         if read.map_err(HeaderError::Io)? as u64 != header_len {
             return Err(HeaderError::Io(io::ErrorKind::UnexpectedEof.into()));
