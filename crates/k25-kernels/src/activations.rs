@@ -14,7 +14,7 @@ pub(crate) const ZERO_GROUP: f32 = 1e-30;
 /// The error of a value is at most half a scale. A group that holds a NaN or an infinity gets the scale NaN, so that the products
 /// with it are NaN and not quietly wrong. Rows are padded with zeros to whole groups.
 ///
-/// Kept for the kernels: eight values lie in the order 0 2 4 6 1 3 5 7, the order in which masking and shifting a word of
+/// Kept for the kernels: first the sixteen even values of a group, then the odd ones, as masking and shifting the words of
 /// [`crate::Int4`] yields its nibbles; and each group has a correction, −8 times the sums of the values in byte positions 0, 1
 /// and 2, 3 of its words, as two `i16`, by which products with q + 8 become products with q.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +90,7 @@ impl QuantRows {
 
 /// Where value `i` of a group is kept.
 pub(crate) fn position(i: usize) -> usize {
-    let (eight, j) = (i / 8, i % 8);
-    8 * eight + j / 2 + 4 * (j % 2)
+    i / 2 + GROUP / 2 * (i % 2)
 }
 
 struct Quantize<'a> {
@@ -162,11 +161,10 @@ unsafe fn quantize_group<S: Simd>(x: *const f32, values: *mut i8) -> f32 {
             .add(8 * eight)
             .cast::<u64>()
             .read_unaligned();
-        let even_odd = even_bytes(word) | (even_bytes(word >> 8) << 32);
-        values
-            .add(8 * eight)
-            .cast::<u64>()
-            .write_unaligned(even_odd);
+        let (even, odd) = (values.add(4 * eight), values.add(GROUP / 2 + 4 * eight));
+        even.cast::<u32>().write_unaligned(even_bytes(word) as u32);
+        odd.cast::<u32>()
+            .write_unaligned(even_bytes(word >> 8) as u32);
     }
     scale
 }

@@ -1,6 +1,6 @@
 //! Sixteen lanes as two 256-bit registers.
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, PREFETCH, Simd};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA.
@@ -86,6 +86,50 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
 unsafe fn pair_sums(x: I) -> I {
     let ones = _mm256_set1_epi16(1);
     [_mm256_madd_epi16(x[0], ones), _mm256_madd_epi16(x[1], ones)]
+}
+
+/// Low and high nibbles of four rows of 32 bytes.
+#[inline(always)]
+unsafe fn four_rows_of_nibbles<const AHEAD: bool>(
+    base: *const u8,
+    stride: usize,
+) -> ([__m256i; 4], [__m256i; 4]) {
+    let nibble = _mm256_set1_epi8(15);
+    let mut low = [_mm256_setzero_si256(); 4];
+    let mut high = low;
+    for r in 0..4 {
+        let at = base.add(r * stride);
+        if AHEAD {
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(PREFETCH).cast());
+        }
+        let bytes = _mm256_loadu_si256(at.cast());
+        low[r] = _mm256_and_si256(bytes, nibble);
+        high[r] = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
+    }
+    (low, high)
+}
+
+/// Sums of products of four rows, each half of a register a group: word r of a half is row r's sum. In 16 bits, the sums of
+/// eight products of at most 15·127 each fit.
+#[inline(always)]
+unsafe fn four_row_sums(
+    low: [__m256i; 4],
+    high: [__m256i; 4],
+    even: __m256i,
+    odd: __m256i,
+) -> __m256i {
+    let mut products = [_mm256_setzero_si256(); 4];
+    for r in 0..4 {
+        products[r] = _mm256_add_epi16(
+            _mm256_maddubs_epi16(low[r], even),
+            _mm256_maddubs_epi16(high[r], odd),
+        );
+    }
+    let [p0, p1, p2, p3] = products;
+    let a = _mm256_add_epi16(_mm256_unpacklo_epi32(p0, p1), _mm256_unpackhi_epi32(p0, p1));
+    let b = _mm256_add_epi16(_mm256_unpacklo_epi32(p2, p3), _mm256_unpackhi_epi32(p2, p3));
+    let sums = _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    _mm256_madd_epi16(sums, _mm256_set1_epi16(1))
 }
 
 impl Simd for Avx2 {
@@ -204,6 +248,10 @@ impl Simd for Avx2 {
         _mm256_storeu_si256(p.add(32).cast(), x[1]);
     }
     #[inline(always)]
+    unsafe fn add_i32(a: I, b: I) -> I {
+        [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])]
+    }
+    #[inline(always)]
     unsafe fn sub_i32(a: I, b: I) -> I {
         [_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1])]
     }
@@ -271,17 +319,6 @@ impl Simd for Avx2 {
         ]
     }
     #[inline(always)]
-    unsafe fn transpose_rows(rows: &[*const u8; LANES], offset: usize) -> [I; 4] {
-        let low = eight_rows(std::array::from_fn(|r| rows[r].wrapping_add(offset)));
-        let high = eight_rows(std::array::from_fn(|r| rows[r + 8].wrapping_add(offset)));
-        [
-            [low[0], high[0]],
-            [low[1], high[1]],
-            [low[2], high[2]],
-            [low[3], high[3]],
-        ]
-    }
-    #[inline(always)]
     unsafe fn transpose(x: &mut [F; LANES]) {
         let mut quarters = [[[_mm256_setzero_ps(); 8]; 2]; 2];
         for (row_half, rows) in quarters.iter_mut().enumerate() {
@@ -297,6 +334,42 @@ impl Simd for Avx2 {
             let (column_half, c) = (column / 8, column % 8);
             *out = [quarters[0][column_half][c], quarters[1][column_half][c]];
         }
+    }
+    #[inline(always)]
+    unsafe fn nibble_sums<const M: usize, const AHEAD: bool>(
+        base: *const u8,
+        stride: usize,
+        x: &[*const i8; M],
+    ) -> [[I; 2]; M] {
+        let mut even = [_mm256_setzero_si256(); M];
+        let mut odd = even;
+        for m in 0..M {
+            let first = _mm256_loadu_si256(x[m].cast());
+            let second = _mm256_loadu_si256(x[m].add(32).cast());
+            even[m] = _mm256_permute2x128_si256::<0x20>(first, second);
+            odd[m] = _mm256_permute2x128_si256::<0x31>(first, second);
+        }
+        let mut fours = [[_mm256_setzero_si256(); 4]; M];
+        for four in 0..4 {
+            let rows = base.add(4 * four * stride);
+            let (low, high) = four_rows_of_nibbles::<AHEAD>(rows, stride);
+            for m in 0..M {
+                fours[m][four] = four_row_sums(low, high, even[m], odd[m]);
+            }
+        }
+        let mut sums = [[[_mm256_setzero_si256(); 2]; 2]; M];
+        for m in 0..M {
+            let f = fours[m];
+            sums[m][0][0] = _mm256_permute2x128_si256::<0x20>(f[0], f[1]);
+            sums[m][0][1] = _mm256_permute2x128_si256::<0x20>(f[2], f[3]);
+            sums[m][1][0] = _mm256_permute2x128_si256::<0x31>(f[0], f[1]);
+            sums[m][1][1] = _mm256_permute2x128_si256::<0x31>(f[2], f[3]);
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn correction(word: i32) -> I {
+        pair_sums([_mm256_set1_epi32(word); 2])
     }
     #[inline(always)]
     unsafe fn acc4(correction: i32) -> Sums4 {

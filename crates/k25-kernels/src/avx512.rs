@@ -1,6 +1,6 @@
 //! Sixteen lanes as one 512-bit register.
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, PREFETCH, Simd};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, DQ, VL and VNNI.
@@ -35,6 +35,47 @@ unsafe fn transpose_quarters(r: [__m512i; 4]) -> [__m512i; 4] {
 #[inline(always)]
 unsafe fn halves_sum(correction: i32) -> __m512i {
     _mm512_madd_epi16(_mm512_set1_epi32(correction), _mm512_set1_epi16(1))
+}
+
+/// Low and high nibbles of eight rows of 32 bytes: rows r and r + 4 in the halves of register r.
+#[inline(always)]
+unsafe fn eight_rows_of_nibbles<const AHEAD: bool>(
+    base: *const u8,
+    stride: usize,
+) -> ([__m512i; 4], [__m512i; 4]) {
+    let nibble = _mm512_set1_epi8(15);
+    let mut low = [_mm512_setzero_si512(); 4];
+    let mut high = low;
+    for r in 0..4 {
+        let (first, second) = (base.add(r * stride), base.add((r + 4) * stride));
+        if AHEAD {
+            _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(PREFETCH).cast());
+            _mm_prefetch::<_MM_HINT_T0>(second.wrapping_add(PREFETCH).cast());
+        }
+        let first = _mm512_castsi256_si512(_mm256_loadu_si256(first.cast()));
+        let second = _mm256_loadu_si256(second.cast());
+        let bytes = _mm512_inserti64x4::<1>(first, second);
+        low[r] = _mm512_and_si512(bytes, nibble);
+        high[r] = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+    }
+    (low, high)
+}
+
+/// Sums of products of eight rows: quarters hold rows 0 to 3 of the first and of the second group, then rows 4 to 7.
+#[inline(always)]
+unsafe fn eight_row_sums(
+    low: [__m512i; 4],
+    high: [__m512i; 4],
+    even: __m512i,
+    odd: __m512i,
+) -> __m512i {
+    let mut products = [_mm512_setzero_si512(); 4];
+    for r in 0..4 {
+        products[r] =
+            _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(products[r], low[r], even), high[r], odd);
+    }
+    let [p0, p1, p2, p3] = transpose_quarters(products);
+    _mm512_add_epi32(_mm512_add_epi32(p0, p1), _mm512_add_epi32(p2, p3))
 }
 
 impl Simd for Avx512 {
@@ -140,6 +181,10 @@ impl Simd for Avx512 {
         _mm512_storeu_si512(p.cast(), x);
     }
     #[inline(always)]
+    unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
+    }
+    #[inline(always)]
     unsafe fn sub_i32(a: __m512i, b: __m512i) -> __m512i {
         _mm512_sub_epi32(a, b)
     }
@@ -180,20 +225,17 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn transpose_words(base: *const u8, stride: usize) -> [__m512i; 4] {
-        let rows: [*const u8; LANES] = std::array::from_fn(|r| base.wrapping_add(r * stride));
-        Self::transpose_rows(&rows, 0)
-    }
-    #[inline(always)]
-    unsafe fn transpose_rows(rows: &[*const u8; LANES], offset: usize) -> [__m512i; 4] {
-        let quarter_rows: [[*const u8; 4]; 4] = std::array::from_fn(|r| {
-            std::array::from_fn(|quarter| rows[r + 4 * quarter].wrapping_add(offset))
-        });
-        transpose_quarters([
-            four_rows(quarter_rows[0]),
-            four_rows(quarter_rows[1]),
-            four_rows(quarter_rows[2]),
-            four_rows(quarter_rows[3]),
-        ])
+        let mut rows = [_mm512_setzero_si512(); 4];
+        for (r, row) in rows.iter_mut().enumerate() {
+            let at = base.add(r * stride);
+            *row = four_rows([
+                at,
+                at.add(4 * stride),
+                at.add(8 * stride),
+                at.add(12 * stride),
+            ]);
+        }
+        transpose_quarters(rows)
     }
     #[inline(always)]
     unsafe fn transpose(x: &mut [__m512; LANES]) {
@@ -219,6 +261,39 @@ impl Simd for Avx512 {
             x[8 + j] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0x88>(high01, high23));
             x[12 + j] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<0xdd>(high01, high23));
         }
+    }
+    #[inline(always)]
+    unsafe fn nibble_sums<const M: usize, const AHEAD: bool>(
+        base: *const u8,
+        stride: usize,
+        x: &[*const i8; M],
+    ) -> [[__m512i; 2]; M] {
+        let mut even = [_mm512_setzero_si512(); M];
+        let mut odd = even;
+        for m in 0..M {
+            // Quarters: even and odd values of the first group, even and odd values of the second.
+            let both = _mm512_loadu_si512(x[m].cast());
+            even[m] = _mm512_shuffle_i32x4::<0b10_00_10_00>(both, both);
+            odd[m] = _mm512_shuffle_i32x4::<0b11_01_11_01>(both, both);
+        }
+        let mut eights = [[_mm512_setzero_si512(); 2]; M];
+        for eight in 0..2 {
+            let rows = base.add(8 * eight * stride);
+            let (low, high) = eight_rows_of_nibbles::<AHEAD>(rows, stride);
+            for m in 0..M {
+                eights[m][eight] = eight_row_sums(low, high, even[m], odd[m]);
+            }
+        }
+        let mut sums = [[_mm512_setzero_si512(); 2]; M];
+        for m in 0..M {
+            sums[m][0] = _mm512_shuffle_i32x4::<0b10_00_10_00>(eights[m][0], eights[m][1]);
+            sums[m][1] = _mm512_shuffle_i32x4::<0b11_01_11_01>(eights[m][0], eights[m][1]);
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn correction(word: i32) -> __m512i {
+        halves_sum(word)
     }
     #[inline(always)]
     unsafe fn acc4(correction: i32) -> __m512i {

@@ -126,19 +126,25 @@ pub struct Product<'a> {
     pub y: &'a mut [f32],
 }
 
+/// Weight bytes of a task at most: a few hundred rows, so that sixteen streams of rows are long ones.
+const TASK_BYTES: usize = 900 << 10;
+
 /// Weight bytes that a task should have at least, so that sharing out costs little.
-const TASK_BYTES: usize = 64 << 10;
+const SMALL_TASK_BYTES: usize = 32 << 10;
+
+/// Tasks per thread, where there is enough to do: more even out the ends, and other programs' demands.
+const TASKS_PER_THREAD: usize = 6;
 
 /// Multiply-adds that a task should have at most, so that the last one does not keep the others waiting.
 const TASK_PRODUCTS: usize = 16 << 20;
 
-/// Output columns of a product that one task computes, when `threads` share the loop.
-fn columns_per_task(weights: &Weights<'_>, rows: usize) -> usize {
+/// Output columns of a product that one task computes, when a task should read about `task_bytes`.
+fn columns_per_task(weights: &Weights<'_>, rows: usize, task_bytes: usize) -> usize {
     let (out, cols) = weights.shape();
     let row_bytes = (weights.bytes() / out.max(1)).max(1);
-    let by_bytes = TASK_BYTES.div_ceil(row_bytes);
+    let by_bytes = task_bytes.div_ceil(row_bytes);
     let by_products = TASK_PRODUCTS / (rows * cols).max(1);
-    let blocks = (by_bytes.min(by_products)).div_ceil(LANES).max(1);
+    let blocks = by_bytes.min(by_products).div_ceil(LANES).max(1);
     blocks * LANES
 }
 
@@ -151,11 +157,18 @@ pub fn multiply(pool: &Pool, isa: Isa, products: &mut [Product<'_>]) {
     let mut first_tasks = Vec::with_capacity(products.len() + 1);
     let mut parts = Vec::with_capacity(products.len());
     let mut tasks = 0;
+    let bytes: usize = products
+        .iter()
+        .filter(|product| !product.rows.is_empty())
+        .map(|p| p.weights.bytes())
+        .sum();
+    let task_bytes =
+        (bytes / (TASKS_PER_THREAD * pool.threads())).clamp(SMALL_TASK_BYTES, TASK_BYTES);
     for product in products.iter_mut() {
         check(product);
         let rows = product.rows.len();
         let (out, _) = product.weights.shape();
-        let columns = columns_per_task(&product.weights, rows);
+        let columns = columns_per_task(&product.weights, rows, task_bytes);
         first_tasks.push(tasks);
         if rows > 0 {
             tasks += out.div_ceil(columns);

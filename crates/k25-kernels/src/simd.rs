@@ -9,6 +9,9 @@ pub(crate) const LANES: usize = 16;
 /// Values per quantisation group: weights (INT4) and activations (int8) alike.
 pub const GROUP: usize = 32;
 
+/// Bytes ahead of its use that weights are asked for.
+pub(crate) const PREFETCH: usize = 256;
+
 /// Sixteen lanes and what can be done with them.
 ///
 /// # Safety
@@ -55,6 +58,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_i32(x: i32) -> Self::I;
     unsafe fn load_i32(p: *const u8) -> Self::I;
     unsafe fn store_i32(p: *mut u8, x: Self::I);
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub_i32(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     /// Logical shift right of each word by `N` bits.
@@ -71,12 +75,21 @@ pub(crate) trait Simd: Copy {
     unsafe fn bf16_high(x: Self::I) -> Self::F;
     /// Reads 16 bytes at `base + r·stride` for r in 0..16 and returns word c of every row in vector c.
     unsafe fn transpose_words(base: *const u8, stride: usize) -> [Self::I; 4];
-    /// The same from sixteen unrelated addresses, `rows[r] + offset`.
-    unsafe fn transpose_rows(rows: &[*const u8; LANES], offset: usize) -> [Self::I; 4];
     /// Transposes sixteen vectors in place: lane j of vector i becomes lane i of vector j.
     unsafe fn transpose(x: &mut [Self::F; LANES]);
 
-    /// Starts sums of 4-bit products at the correction word of [`crate::QuantRows`]: the sum of its two `i16` halves.
+    /// For sixteen rows of packed nibbles, the 32 bytes (two groups) at `base + r·stride`, and `M` rows of 64 activations in the order of
+    /// [`crate::QuantRows`]: the sums of products of each group, nibbles taken as 0..=15.
+    /// `AHEAD` asks for the weights [`PREFETCH`] bytes behind them too.
+    unsafe fn nibble_sums<const M: usize, const AHEAD: bool>(
+        base: *const u8,
+        stride: usize,
+        x: &[*const i8; M],
+    ) -> [[Self::I; 2]; M];
+    /// The total of a correction word of [`crate::QuantRows`]: the sum of its two `i16` halves, in every lane.
+    unsafe fn correction(word: i32) -> Self::I;
+
+    /// Starts sums of 4-bit products at the total of a correction word.
     unsafe fn acc4(correction: i32) -> Self::Acc4;
     /// Adds, per lane, the four products of unsigned bytes (0..=15) in `w` and signed bytes in `a`.
     unsafe fn dot4(acc: Self::Acc4, w: Self::I, a: Self::I) -> Self::Acc4;

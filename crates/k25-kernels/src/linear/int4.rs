@@ -27,8 +27,8 @@ const TILE_ROWS: usize = 128;
 /// Bytes of a packed row's group.
 const PACKED: usize = GROUP / 2;
 
-/// How far ahead of its use a row's data is asked for, in bytes.
-const PREFETCH: usize = 512;
+/// How far ahead of its use a row is asked for when it is unpacked into a tile, in bytes.
+const TILE_PREFETCH: usize = 512;
 
 /// The most rows of activations that multiply weights straight from the registers.
 const DIRECT_ROWS: usize = 4;
@@ -61,14 +61,23 @@ impl Kernel for QuantizedProduct<'_> {
     #[inline(always)]
     unsafe fn vector<S: Simd>(self) {
         let mut padding = Padding::default();
-        for n in self.out.clone().step_by(LANES) {
+        let mut first = self.out.start;
+        if self.rows.len() <= DIRECT_ROWS {
+            // Sixteen long streams: lane i reads rows i·step, i·step + 1, ...
+            let step = (self.out.len() / LANES).max(1);
+            if self.out.len() >= LANES {
+                for n in first..first + step {
+                    self.direct_block::<S>(&Block::stepped(&self.weights, n, step));
+                }
+                first += step * LANES;
+            }
+        }
+        for n in (first..self.out.end).step_by(LANES) {
             let block = Block::new(&self.weights, n, self.out.end, &mut padding);
-            match self.rows.len() {
-                1 => self.direct::<S, 1>(&block),
-                2 => self.direct::<S, 2>(&block),
-                3 => self.direct::<S, 3>(&block),
-                DIRECT_ROWS => self.direct::<S, DIRECT_ROWS>(&block),
-                _ => self.tiled::<S>(&block),
+            if self.rows.len() <= DIRECT_ROWS {
+                self.direct_block::<S>(&block);
+            } else {
+                self.tiled::<S>(&block);
             }
         }
     }
@@ -84,6 +93,8 @@ struct Block {
     out: usize,
     /// Lanes of the results to keep.
     lanes: Range<usize>,
+    /// Rows from lane to lane.
+    step: usize,
 }
 
 /// A copy of a matrix of fewer than sixteen rows, padded.
@@ -112,6 +123,7 @@ impl Block {
                 groups,
                 out: row,
                 lanes,
+                step: 1,
             };
         }
         padding.packed = weights.packed.to_vec();
@@ -124,13 +136,33 @@ impl Block {
             groups,
             out: row,
             lanes,
+            step: 1,
         }
+    }
+
+    /// Rows `row`, `row + step`, and so on.
+    fn stepped(weights: &Int4<'_>, row: usize, step: usize) -> Block {
+        let groups = weights.cols / GROUP;
+        let last = row + (LANES - 1) * step;
+        Block {
+            packed: weights.packed[row * groups * PACKED..(last + 1) * groups * PACKED].as_ptr(),
+            scales: weights.scales[row * groups * 2..(last + 1) * groups * 2].as_ptr(),
+            groups,
+            out: row,
+            lanes: 0..LANES,
+            step,
+        }
+    }
+
+    /// Bytes of packed values from lane to lane.
+    fn packed_stride(&self) -> usize {
+        self.step * self.groups * PACKED
     }
 
     /// The scales of groups `g..g + count`, `count` ≤ 8.
     #[inline(always)]
     unsafe fn load_scales<S: Simd>(&self, g: usize, count: usize) -> [S::F; SCALE_GROUPS] {
-        let (from, stride) = (self.scales.add(2 * g), 2 * self.groups);
+        let (from, stride) = (self.scales.add(2 * g), 2 * self.groups * self.step);
         let words = if count == SCALE_GROUPS {
             S::transpose_words(from, stride)
         } else {
@@ -152,38 +184,43 @@ impl Block {
     /// Words 0..4 of a group of the sixteen rows.
     #[inline(always)]
     unsafe fn load_words<S: Simd>(&self, g: usize) -> [S::I; 4] {
-        S::transpose_words(self.packed.add(g * PACKED), self.groups * PACKED)
+        S::transpose_words(self.packed.add(g * PACKED), self.packed_stride())
     }
 
-    /// Asks for the data that is needed some groups after `g`; at the ends of the rows, for the next block's begin.
+    /// Asks for the data that is needed some groups after `g`; in a row's end, that of the row behind it.
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, g: usize) {
-        let stride = self.groups * PACKED;
-        let ahead = g * PACKED + PREFETCH;
-        let ahead = if ahead < stride {
-            ahead
-        } else {
-            ahead + (LANES - 1) * stride
-        };
+        let stride = self.packed_stride();
+        let ahead = self.packed.wrapping_add(g * PACKED + TILE_PREFETCH);
         for row in 0..LANES {
-            let line = self.packed.wrapping_add(ahead + row * stride);
-            S::prefetch(line);
-            S::prefetch(line.wrapping_add(64));
+            S::prefetch(ahead.wrapping_add(row * stride));
+            S::prefetch(ahead.wrapping_add(row * stride + 64));
         }
-        let stride = self.groups * 2;
-        let ahead = g * 2 + PREFETCH / 8;
-        let ahead = if ahead < stride {
-            ahead
-        } else {
-            ahead + (LANES - 1) * stride
-        };
-        for row in 0..LANES {
-            S::prefetch(self.scales.wrapping_add(ahead + row * stride));
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_scales<S: Simd>(&self, g: usize) {
+        // A line of scales serves four calls.
+        if g.is_multiple_of(4 * SCALE_GROUPS) {
+            let ahead = self.scales.wrapping_add(g * 2 + TILE_PREFETCH / 8);
+            for row in 0..LANES {
+                S::prefetch(ahead.wrapping_add(row * self.groups * 2 * self.step));
+            }
         }
     }
 }
 
 impl QuantizedProduct<'_> {
+    #[inline(always)]
+    unsafe fn direct_block<S: Simd>(&self, block: &Block) {
+        match self.rows.len() {
+            1 => self.direct::<S, 1>(block),
+            2 => self.direct::<S, 2>(block),
+            3 => self.direct::<S, 3>(block),
+            _ => self.direct::<S, DIRECT_ROWS>(block),
+        }
+    }
+
     /// All groups of a block times `M` rows, weights in registers.
     #[inline(always)]
     unsafe fn direct<S: Simd, const M: usize>(&self, block: &Block) {
@@ -194,16 +231,41 @@ impl QuantizedProduct<'_> {
         let mut totals = [S::splat(0.0); M];
         for first in (0..block.groups).step_by(SCALE_GROUPS) {
             let count = SCALE_GROUPS.min(block.groups - first);
-            block.prefetch::<S>(first);
+            block.prefetch_scales::<S>(first);
             let scales = block.load_scales::<S>(first, count);
-            for i in 0..count {
-                multiply_group::<S, M>(block, first + i, scales[i], &rows, &mut totals);
+            for i in (0..count / 2 * 2).step_by(2) {
+                // Two pairs are a cache line: the first asks for one further on.
+                let scales = [scales[i], scales[i + 1]];
+                if i % 4 == 0 {
+                    multiply_pair::<S, M, true>(block, first + i, scales, &rows, &mut totals);
+                } else {
+                    multiply_pair::<S, M, false>(block, first + i, scales, &rows, &mut totals);
+                }
+            }
+            if count % 2 == 1 {
+                multiply_group::<S, M>(
+                    block,
+                    first + count - 1,
+                    scales[count - 1],
+                    &rows,
+                    &mut totals,
+                );
             }
         }
         for (m, total) in totals.into_iter().enumerate() {
             let mut values = [0.0; LANES];
             S::store(values.as_mut_ptr(), total);
-            self.y.store(m, block.out, &values[block.lanes.clone()]);
+            if block.step == 1 {
+                self.y.store(m, block.out, &values[block.lanes.clone()]);
+            } else {
+                for (lane, value) in values.iter().enumerate() {
+                    self.y.store(
+                        m,
+                        block.out + lane * block.step,
+                        std::slice::from_ref(value),
+                    );
+                }
+            }
         }
     }
 
@@ -253,7 +315,30 @@ impl QuantizedProduct<'_> {
     }
 }
 
-/// Adds one group's products with `M` rows to `totals`.
+/// Adds two groups' products with `M` rows to `totals`: the rows of weights stay rows, only their sums are transposed.
+#[inline(always)]
+unsafe fn multiply_pair<S: Simd, const M: usize, const AHEAD: bool>(
+    block: &Block,
+    g: usize,
+    scales: [S::F; 2],
+    rows: &[RowPointers; M],
+    totals: &mut [S::F; M],
+) {
+    let mut x = [rows[0].values; M];
+    for m in 0..M {
+        x[m] = rows[m].values.add(g * GROUP);
+    }
+    let sums = S::nibble_sums::<M, AHEAD>(block.packed.add(g * PACKED), block.packed_stride(), &x);
+    for m in 0..M {
+        for i in 0..2 {
+            let sum = S::add_i32(sums[m][i], S::correction(*rows[m].corrections.add(g + i)));
+            let scale = S::mul(scales[i], S::splat(*rows[m].scales.add(g + i)));
+            totals[m] = S::fma(S::from_i32(sum), scale, totals[m]);
+        }
+    }
+}
+
+/// Adds one group's products with `M` rows to `totals`: the rows of weights are transposed.
 #[inline(always)]
 unsafe fn multiply_group<S: Simd, const M: usize>(
     block: &Block,
@@ -270,8 +355,8 @@ unsafe fn multiply_group<S: Simd, const M: usize>(
     for (word, words) in block.load_words::<S>(g).into_iter().enumerate() {
         let (even, odd) = (S::and(words, nibbles), S::and(S::shr::<4>(words), nibbles));
         for m in 0..M {
-            sums[m] = S::dot4(sums[m], even, rows[m].word::<S>(g, 2 * word));
-            sums[m] = S::dot4(sums[m], odd, rows[m].word::<S>(g, 2 * word + 1));
+            sums[m] = S::dot4(sums[m], even, rows[m].word::<S>(g, word));
+            sums[m] = S::dot4(sums[m], odd, rows[m].word::<S>(g, QUADS / 2 + word));
         }
     }
     for m in 0..M {
@@ -306,9 +391,12 @@ unsafe fn unpack<S: Simd>(
         }
         for g in eight..eight + count {
             for (word, words) in block.load_words::<S>(first + g).into_iter().enumerate() {
-                let quads = tile.add((g * QUADS + 2 * word) * QUAD_BYTES);
+                let quads = tile.add((g * QUADS + word) * QUAD_BYTES);
                 S::store_i32(quads, S::and(words, nibbles));
-                S::store_i32(quads.add(QUAD_BYTES), S::and(S::shr::<4>(words), nibbles));
+                S::store_i32(
+                    quads.add(QUADS / 2 * QUAD_BYTES),
+                    S::and(S::shr::<4>(words), nibbles),
+                );
             }
         }
     }

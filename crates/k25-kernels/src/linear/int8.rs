@@ -1,7 +1,9 @@
 //! Int8 weights: quantisation, and products with int8 activations.
 
 use super::Rows;
-use super::tile::{Bytes, GROUP_BYTES, QUAD_BYTES, QUADS, multiply_rows};
+use super::tile::{
+    Bytes, GROUP_BYTES, QUAD_BYTES, QUADS, RowPointers, multiply_rows, multiply_tile,
+};
 use crate::activations::{QuantRows, position};
 use crate::aligned::{Aligned, AtLine};
 use crate::dispatch::Kernel;
@@ -13,6 +15,12 @@ use std::ops::Range;
 
 /// Groups multiplied before the next row of activations has its turn: 16 KiB of weights, and a whole number of scales.
 const TILE_GROUPS: usize = 32;
+
+/// Blocks of weights that take turns when few rows of activations read them.
+const STREAMS: usize = 4;
+
+/// Groups of a turn: 2 KiB of weights, and a whole number of scales.
+const STREAM_GROUPS: usize = 4;
 
 /// Rows of activations whose totals are kept at once.
 const TILE_ROWS: usize = 128;
@@ -95,6 +103,63 @@ impl Kernel for Int8Product<'_> {
 
     #[inline(always)]
     unsafe fn vector<S: Simd>(self) {
+        match self.rows.len() {
+            1 => self.streams::<S, 1>(),
+            2 => self.streams::<S, 2>(),
+            _ => self.tiles::<S>(),
+        }
+    }
+}
+
+impl Int8Product<'_> {
+    /// Few rows: blocks far apart take turns, so that several streams of memory are read.
+    #[inline(always)]
+    unsafe fn streams<S: Simd, const M: usize>(&self) {
+        let blocks = self.out.len().div_ceil(LANES);
+        let first = self.out.start / LANES;
+        let step = blocks.div_ceil(STREAMS);
+        let groups = self.x.groups();
+        let scale_groups = self.weights.cols.div_ceil(INT8_SCALE_COLS);
+        for i in 0..step {
+            let mut totals = AtLine([[[0.0_f32; LANES]; M]; STREAMS]);
+            for g in (0..groups).step_by(STREAM_GROUPS) {
+                let count = STREAM_GROUPS.min(groups - g);
+                let mut rows = [RowPointers::new(self.x, self.rows.get(0), g); M];
+                for (m, row) in rows.iter_mut().enumerate() {
+                    *row = RowPointers::new(self.x, self.rows.get(m), g);
+                }
+                for (stream, totals) in totals.0.iter_mut().enumerate() {
+                    if stream * step + i < blocks {
+                        let block = first + stream * step + i;
+                        let tile = self
+                            .weights
+                            .values
+                            .as_ptr()
+                            .add((block * groups + g) * GROUP_BYTES);
+                        let scale_group = block * scale_groups + g * GROUP / INT8_SCALE_COLS;
+                        let scales = self.weights.scales.as_ptr().add(scale_group * LANES);
+                        multiply_tile::<S, Bytes, M, true>(
+                            tile,
+                            scales,
+                            count,
+                            rows,
+                            totals.as_mut_ptr().cast(),
+                        );
+                    }
+                }
+            }
+            for (stream, totals) in totals.0.iter().enumerate() {
+                let n = self.out.start + (stream * step + i) * LANES;
+                let lanes = self.out.end.saturating_sub(n).min(LANES);
+                for m in (0..M).take_while(|_| lanes > 0) {
+                    self.y.store(m, n, &totals[m][..lanes]);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tiles<S: Simd>(&self) {
         let mut totals = AtLine([0.0_f32; TILE_ROWS * LANES]);
         let mut indices = [0_usize; TILE_ROWS];
         for first_row in (0..self.rows.len()).step_by(TILE_ROWS) {
@@ -112,9 +177,7 @@ impl Kernel for Int8Product<'_> {
             }
         }
     }
-}
 
-impl Int8Product<'_> {
     #[inline(always)]
     unsafe fn block_times_rows<S: Simd>(&self, block: usize, rows: &[usize], totals: &mut [f32]) {
         let groups = self.x.groups();

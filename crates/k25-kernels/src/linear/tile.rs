@@ -96,12 +96,15 @@ impl RowPointers {
     }
 }
 
-/// Adds `groups` groups of `tile` times `M` rows to `totals` (`M` rows of sixteen).
+/// Groups that `AHEAD` of [`multiply_tile`] looks forward.
+const GROUPS_AHEAD: usize = 4;
+
+/// Adds `groups` groups of `tile` times `M` rows to `totals` (`M` rows of sixteen); `AHEAD` asks for memory beyond them.
 ///
 /// # Safety
 /// `tile` holds `groups · GROUP_BYTES` bytes, `scales` sixteen values per scale group, the rows `groups` groups.
 #[inline(always)]
-pub(crate) unsafe fn multiply_tile<S: Simd, W: Width, const M: usize>(
+pub(crate) unsafe fn multiply_tile<S: Simd, W: Width, const M: usize, const AHEAD: bool>(
     tile: *const u8,
     scales: *const f32,
     groups: usize,
@@ -117,6 +120,11 @@ pub(crate) unsafe fn multiply_tile<S: Simd, W: Width, const M: usize>(
             sums[m] = W::start::<S>(*rows[m].corrections.add(g));
         }
         for quad in 0..quads {
+            if AHEAD {
+                S::prefetch(
+                    tile.wrapping_add((g + GROUPS_AHEAD) * GROUP_BYTES + quad * QUAD_BYTES),
+                );
+            }
             let w = S::load_i32(tile.add(g * GROUP_BYTES + quad * QUAD_BYTES));
             for m in 0..M {
                 sums[m] = W::dot::<S>(sums[m], w, rows[m].word::<S>(g, quad));
@@ -153,10 +161,10 @@ pub(crate) unsafe fn multiply_rows<S: Simd, W: Width, const M: usize>(
         for m in 1..M {
             pointers[m] = RowPointers::new(x, rows[i + m], first_group);
         }
-        multiply_tile::<S, W, M>(tile, scales, groups, pointers, totals.add(i * LANES));
+        multiply_tile::<S, W, M, false>(tile, scales, groups, pointers, totals.add(i * LANES));
     }
     for i in whole..rows.len() {
         let pointers = [RowPointers::new(x, rows[i], first_group)];
-        multiply_tile::<S, W, 1>(tile, scales, groups, pointers, totals.add(i * LANES));
+        multiply_tile::<S, W, 1, false>(tile, scales, groups, pointers, totals.add(i * LANES));
     }
 }
