@@ -1,0 +1,151 @@
+//! What can be wrong with a folder or a conversation, told so that a person can mend it.
+
+use std::io;
+use std::path::PathBuf;
+
+use k25_chat::{TokenizerError, ToolIdError};
+use k25_config::ConfigError;
+use k25_engine::AdmissionError;
+use k25_engine::engine::EngineStopped;
+use k25_model::LoadError;
+use k25_model::media::MediaError;
+use thiserror::Error;
+
+use crate::prompt::PromptError;
+use crate::source::SourceError;
+
+/// Why a folder cannot answer, or a conversation not be answered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// `preprocessor_config.json` or `generation_config.json`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No `tiktoken.model` in the folder.
+    #[error(
+        "no tokenizer in {}\n  hint: give the folder that has tiktoken.model and tokenizer_config.json \
+         (--tokenizer DIR)",
+        dir.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The tokenizer's files.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// More tokens than the model has embeddings.
+    #[error(
+        "the tokenizer in {} has {tokens} tokens, and the model {vocab_size} embeddings\n  \
+         hint: take tokenizer and model from the same checkpoint",
+        dir.display()
+    )]
+    TooManyTokens {
+        /// The tokenizer's folder.
+        dir: PathBuf,
+        /// Base ranks and special slots.
+        tokens: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The model reads pictures at another id than the tokenizer writes.
+    #[error(
+        "config.json has media_placeholder_token_id {configured}, and the tokenizer in {} has \
+         <|media_pad|> at {found}\n  hint: take tokenizer and model from the same checkpoint",
+        dir.display()
+    )]
+    MediaPad {
+        /// The tokenizer's folder.
+        dir: PathBuf,
+        /// The configuration's id.
+        configured: u32,
+        /// The tokenizer's id.
+        found: u32,
+    },
+    /// An end id that the model cannot say.
+    #[error(
+        "{origin} ends answers at token {id}, but the vocabulary has {vocab_size} tokens\n  \
+         hint: the file belongs to another checkpoint"
+    )]
+    StopId {
+        /// The file that names it.
+        origin: &'static str,
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// An option with which no engine can work.
+    #[error(transparent)]
+    Engine(#[from] k25_engine::scheduler::ConfigError),
+    /// Choices of the fast execution that contradict each other.
+    #[error(transparent)]
+    Execution(#[from] k25_model::fast::FastOptionsError),
+    /// No thread for the engine.
+    #[error(
+        "cannot start the engine's thread: {0}\n  hint: the system may have too many threads already"
+    )]
+    Thread(io::Error),
+    /// The address of a picture or film.
+    #[error("{medium}: {source}")]
+    Source {
+        /// Which one.
+        medium: String,
+        /// What is wrong with it.
+        source: SourceError,
+    },
+    /// The content of a picture or film.
+    #[error("{medium}: {source}")]
+    Media {
+        /// Which one.
+        medium: String,
+        /// What is wrong with it.
+        source: MediaError,
+    },
+    /// Media that do not fit the conversation or the model.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// Tool calls and results that do not fit together.
+    #[error(transparent)]
+    ToolIds(#[from] ToolIdError),
+    /// A conversation without a message.
+    #[error("the conversation is empty\n  hint: send at least one message")]
+    Empty,
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "the prompt has {prompt_tokens} tokens, and there is room for {context_tokens} with the answer\n  \
+         hint: {hint}"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Positions that the engine was given.
+        context_tokens: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Prompt and answer together are too long.
+    #[error(
+        "{prompt_tokens} tokens of prompt and {max_tokens} of answer exceed the {context_tokens} that \
+         there is room for\n  hint: {hint}"
+    )]
+    AnswerTooLong {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that were asked for.
+        max_tokens: usize,
+        /// Positions that the engine was given.
+        context_tokens: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The engine does not take the request.
+    #[error(transparent)]
+    Rejected(#[from] AdmissionError),
+    /// The engine is gone.
+    #[error(transparent)]
+    Stopped(#[from] EngineStopped),
+}

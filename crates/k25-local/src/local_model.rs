@@ -1,0 +1,359 @@
+//! A model, its tokenizer and an engine, behind two calls: prepare a conversation, answer it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use k25_chat::{
+    Conversation, RenderOptions, SpecialToken, TIKTOKEN_FILE, Tokenizer, render,
+    rewrite_tool_call_ids,
+};
+use k25_config::{MediaConfig, ModelConfig, VisionConfig};
+use k25_engine::{
+    ContentHash, Engine, EngineHandle, MediaItem, MediaSpan, Priority, Prompt, Request,
+    SamplingParams, SchedulerConfig, event_channel, spawn,
+};
+use k25_model::media::{ImageLimits, VideoLimits};
+use k25_model::vision::VisionItem;
+use k25_model::weights::Model;
+use sha2::{Digest, Sha256};
+
+use crate::answer::{OutputForm, TokenReader};
+use crate::runner::{Execution, Runner};
+use crate::stop::stop_ids;
+use crate::{Answer, FileAccess, LocalError, MediaLoader, PromptError, PromptInput, assemble};
+
+const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
+
+/// Memory for the latent cache unless the caller says otherwise, in bytes. With K2.5, 140,544 bytes
+/// per position, it holds 30,560 positions.
+const CACHE_BYTES: usize = 4 << 30;
+
+/// Blocks beyond those of one full context, so that a prefix can stay while another request ends.
+const SPARE_BLOCKS: usize = 16;
+
+/// How a model is opened.
+#[derive(Debug, Clone, Default)]
+pub struct LocalOptions {
+    /// Folder of the tokenizer, where it is not the checkpoint's.
+    pub tokenizer: Option<PathBuf>,
+    /// How the model is computed.
+    pub execution: Execution,
+    /// Threads that compute; `None` for all cores.
+    pub threads: Option<usize>,
+    /// Positions to keep room for, prompt and answer together; `None` for what the model was trained
+    /// for or 4 GiB hold.
+    pub context_tokens: Option<usize>,
+    /// Whether conversations may name files of this machine.
+    pub files: FileAccess,
+    /// Limits on a picture.
+    pub image_limits: ImageLimits,
+    /// Limits on a film.
+    pub video_limits: VideoLimits,
+}
+
+/// A conversation or text that the engine can take.
+pub struct Prepared {
+    prompt: Prompt,
+    form: OutputForm,
+}
+
+impl Prepared {
+    /// Tokens of the prompt, feature rows of media among them.
+    pub fn tokens(&self) -> usize {
+        self.prompt.len()
+    }
+}
+
+/// A checkpoint that answers.
+pub struct LocalModel {
+    config: Arc<ModelConfig>,
+    tokenizer: Arc<Tokenizer>,
+    /// `None` where the model reads text alone.
+    vision: Option<Vision>,
+    stop_ids: Vec<u32>,
+    context_tokens: usize,
+    engine: EngineHandle<Runner>,
+}
+
+/// How pictures and films come in.
+struct Vision {
+    loader: MediaLoader,
+    /// Patches along each side that become one token.
+    window: [usize; 2],
+}
+
+impl LocalModel {
+    /// Opens the checkpoint in `dir` and starts its engine.
+    ///
+    /// # Errors
+    /// If a file is not as it should be, the files do not fit each other, or an option cannot work.
+    pub fn open(dir: impl AsRef<Path>, options: &LocalOptions) -> Result<Self, LocalError> {
+        let dir = dir.as_ref();
+        let model = Model::open(dir)?;
+        let config = Arc::clone(&model.config);
+        let tokenizer = open_tokenizer(options.tokenizer.as_deref().unwrap_or(dir), &config)?;
+        let stop_ids = stop_ids(dir, &config, &tokenizer)?;
+        let vision = match (&config.vision, &model.vision) {
+            (Some(vision), Some(_)) => Some(Vision::open(dir, vision, options)?),
+            _ => None,
+        };
+        let scheduler = scheduler_config(&config, options.context_tokens);
+        let runner = Runner::new(model, options.execution, options.threads, &scheduler)?;
+        let context_tokens = scheduler.context_rows;
+        let (engine, _thread) =
+            spawn(Engine::new(scheduler, runner)?).map_err(LocalError::Thread)?;
+        Ok(Self {
+            config,
+            tokenizer: Arc::new(tokenizer),
+            vision,
+            stop_ids,
+            context_tokens,
+            engine,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// Tokens that end an answer, in ascending order.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// Positions that there is room for, prompt and answer together.
+    pub fn context_tokens(&self) -> usize {
+        self.context_tokens
+    }
+
+    /// Most tokens that can answer a prompt.
+    pub fn room(&self, prepared: &Prepared) -> usize {
+        self.context_tokens.saturating_sub(prepared.tokens())
+    }
+
+    /// Renders a conversation, loads its media and encodes it.
+    ///
+    /// # Errors
+    /// If the conversation is empty, a tool call or medium in it is not as it should be, or it is too
+    /// long.
+    pub fn prepare(
+        &self,
+        mut conversation: Conversation,
+        options: &RenderOptions,
+    ) -> Result<Prepared, LocalError> {
+        if conversation.messages.is_empty() {
+            return Err(LocalError::Empty);
+        }
+        rewrite_tool_call_ids(&mut conversation.messages)?;
+        let mut media = Vec::new();
+        for (index, medium) in conversation.media().enumerate() {
+            let vision = self.vision.as_ref().ok_or(PromptError::NoVision)?;
+            media.push(vision.loader.load(index, medium)?);
+        }
+        let window = self.window();
+        let input = assemble(
+            &self.tokenizer,
+            render(&conversation, options),
+            media,
+            window,
+        )?;
+        let form = OutputForm::Chat {
+            thinking: input.ends_in_reasoning,
+        };
+        let pad = self.tokenizer.special_id(SpecialToken::MediaPad);
+        self.checked(Prepared {
+            prompt: engine_prompt(input, pad, window)?,
+            form,
+        })
+    }
+
+    /// Takes text as it is, without template; the names of special tokens in it are read as such, and
+    /// the answer is not taken apart.
+    ///
+    /// # Errors
+    /// If it is empty or too long.
+    pub fn prepare_raw(&self, text: &str) -> Result<Prepared, LocalError> {
+        let prompt = Prompt::text(self.tokenizer.encode_with_specials(text));
+        self.checked(Prepared {
+            prompt: prompt.map_err(rejected)?,
+            form: OutputForm::Raw,
+        })
+    }
+
+    /// Begins to answer. The model's stop tokens are added to those of `params`.
+    ///
+    /// # Errors
+    /// If there is no room for `params.max_tokens`, or the engine is gone.
+    pub fn answer(
+        &self,
+        prepared: Prepared,
+        mut params: SamplingParams,
+    ) -> Result<Answer, LocalError> {
+        if params.max_tokens > self.room(&prepared) {
+            return Err(LocalError::AnswerTooLong {
+                prompt_tokens: prepared.tokens(),
+                max_tokens: params.max_tokens,
+                context_tokens: self.context_tokens,
+                hint: self.context_hint(),
+            });
+        }
+        params.stop_ids.extend(&self.stop_ids);
+        let stop_ids = params.stop_ids.clone();
+        let reader = TokenReader::new(Arc::clone(&self.tokenizer), stop_ids, prepared.form);
+        let mut request = Request::new(prepared.prompt, params);
+        request.priority = Priority::Interactive;
+        let (sink, events) = event_channel();
+        let started = Instant::now();
+        let id = self.engine.submit(request, sink)?;
+        Ok(Answer::new(
+            events,
+            self.engine.clone(),
+            id,
+            reader,
+            started,
+        ))
+    }
+
+    fn window(&self) -> [usize; 2] {
+        self.vision.as_ref().map_or([1, 1], |vision| vision.window)
+    }
+
+    fn checked(&self, prepared: Prepared) -> Result<Prepared, LocalError> {
+        match self.room(&prepared) {
+            0 => Err(LocalError::TooLong {
+                prompt_tokens: prepared.tokens(),
+                context_tokens: self.context_tokens,
+                hint: self.context_hint(),
+            }),
+            _ => Ok(prepared),
+        }
+    }
+
+    fn context_hint(&self) -> &'static str {
+        if self.context_tokens < self.config.text.max_position_embeddings {
+            "shorten the prompt, ask for fewer tokens, or keep room for more (--context N)"
+        } else {
+            "shorten the prompt or ask for fewer tokens: the model was trained for no more"
+        }
+    }
+}
+
+impl Vision {
+    fn open(dir: &Path, vision: &VisionConfig, options: &LocalOptions) -> Result<Self, LocalError> {
+        let path = dir.join(PREPROCESSOR_FILE);
+        let config = match path.exists() {
+            true => MediaConfig::from_file(path)?,
+            false => MediaConfig::for_vision(vision),
+        };
+        config.check_against(vision)?;
+        let LocalOptions {
+            image_limits,
+            video_limits,
+            files,
+            ..
+        } = *options;
+        let loader = MediaLoader {
+            config,
+            image_limits,
+            video_limits,
+            files,
+        };
+        Ok(Self {
+            loader,
+            window: vision.merge_kernel_size,
+        })
+    }
+}
+
+fn open_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, LocalError> {
+    if dir.is_dir() && !dir.join(TIKTOKEN_FILE).exists() {
+        return Err(LocalError::NoTokenizer {
+            dir: dir.to_owned(),
+        });
+    }
+    let tokenizer = Tokenizer::open(dir)?;
+    let (tokens, vocab_size) = (tokenizer.vocab_size(), config.text.vocab_size);
+    if tokens as usize > vocab_size {
+        return Err(LocalError::TooManyTokens {
+            dir: dir.to_owned(),
+            tokens,
+            vocab_size,
+        });
+    }
+    let found = tokenizer.special_id(SpecialToken::MediaPad);
+    match config.media_placeholder_token_id {
+        Some(configured) if configured != found => Err(LocalError::MediaPad {
+            dir: dir.to_owned(),
+            configured,
+            found,
+        }),
+        _ => Ok(tokenizer),
+    }
+}
+
+/// One context's blocks of the latent cache, and some to spare.
+fn scheduler_config(config: &ModelConfig, context_tokens: Option<usize>) -> SchedulerConfig {
+    let text = &config.text;
+    let position_bytes = text.num_hidden_layers * text.latent_width() * size_of::<f32>();
+    let context = context_tokens
+        .unwrap_or(CACHE_BYTES / position_bytes)
+        .min(text.max_position_embeddings);
+    let mut scheduler = SchedulerConfig::new(0, context);
+    let blocks = context.div_ceil(scheduler.block_rows) + SPARE_BLOCKS;
+    scheduler.blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    scheduler
+}
+
+/// The engine's form of a prompt: each item covers its run of pads, one feature row per pad.
+fn engine_prompt(input: PromptInput, pad: u32, window: [usize; 2]) -> Result<Prompt, LocalError> {
+    let mut media = Vec::with_capacity(input.items.len());
+    let mut from = 0;
+    for item in input.items {
+        let item = Arc::new(media_item(item, window));
+        let distance = input.ids[from..]
+            .iter()
+            .position(|&id| id == pad)
+            .unwrap_or(0);
+        let start = from + distance;
+        from = (start + item.rows).min(input.ids.len());
+        media.push(MediaSpan { start, item });
+    }
+    Prompt::new(input.ids, media).map_err(rejected)
+}
+
+fn rejected(error: k25_engine::prompt::PromptError) -> LocalError {
+    LocalError::Rejected(error.into())
+}
+
+fn media_item(item: VisionItem, window: [usize; 2]) -> MediaItem {
+    let rows = (item.grid[1] / window[0]) * (item.grid[2] / window[1]);
+    MediaItem {
+        content: content_hash(&item),
+        grid: item.grid,
+        pixels: item.patches,
+        rows,
+    }
+}
+
+/// SHA-256 of the grid and the patch values.
+fn content_hash(item: &VisionItem) -> ContentHash {
+    const VALUES_AT_ONCE: usize = 4096;
+    let mut hash = Sha256::new();
+    for size in item.grid {
+        hash.update((size as u64).to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(VALUES_AT_ONCE * size_of::<f32>());
+    for values in item.patches.chunks(VALUES_AT_ONCE) {
+        bytes.clear();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        hash.update(&bytes);
+    }
+    ContentHash(hash.finalize().into())
+}
