@@ -177,6 +177,10 @@ impl<R: ModelRunner> Engine<R> {
         } = request;
         prompt.validate(self.runner.vocab_size())?;
         params.validate(self.runner.vocab_size())?;
+        for item in prompt.media() {
+            let refused = |error: R::Error| AdmissionError::Media(error.to_string());
+            self.runner.check_media(item).map_err(refused)?;
+        }
         let (prompt, max_tokens) = (Arc::new(prompt), params.max_tokens);
         self.scheduler.add(Job {
             id,

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use k25_config::VisionConfig;
+use k25_model::exec;
+use k25_model::vision::weights::VisionWeights;
+use k25_model::vision::{Packing, VisionError, VisionItem};
 use k25_model::weights::Model;
-use k25_model::vision::{VisionError, VisionItem};
 use k25_model::{Rows, VisionReference};
 use thiserror::Error;
 
@@ -18,13 +21,17 @@ const MOST_BYTES: usize = 256 << 20;
 #[derive(Debug, Error)]
 pub enum FeatureError {
     /// The model reads text alone.
-    #[error("the prompt shows a picture, and this model has no vision tower\n  hint: use a checkpoint with one, such as Kimi K2.5")]
+    #[error(
+        "the prompt shows a picture, and this model has no vision tower\n  hint: use a checkpoint with one, such as Kimi K2.5"
+    )]
     NoVision,
     /// The item does not fit the vision tower.
     #[error(transparent)]
     Vision(#[from] VisionError),
     /// The item claims another number of rows than the tower makes of it.
-    #[error("a picture takes {claimed} rows in the prompt, but has {actual} features\n  hint: one media pad per feature row")]
+    #[error(
+        "a picture takes {claimed} rows in the prompt, but has {actual} features\n  hint: one media pad per feature row"
+    )]
     Rows {
         /// Rows in the prompt.
         claimed: usize,
@@ -64,21 +71,32 @@ impl FeatureCache {
         Ok(())
     }
 
-    /// A feature row of an item that was prepared.
+    /// What the model reads for a row of the batch that was prepared last.
     ///
     /// # Panics
-    /// If the item was not prepared for this batch.
-    pub fn row(&self, item: &MediaItem, row: usize) -> &[f32] {
-        self.entries[&item.content].rows.row(row)
+    /// If the row is of an item that was not prepared.
+    pub fn input<'a>(&'a self, row: &'a InputRow) -> exec::InputRow<'a> {
+        match row {
+            InputRow::Token(token) => exec::InputRow::Token(*token),
+            InputRow::Media { item, row } => {
+                exec::InputRow::Feature(self.entries[&item.content].rows.row(*row))
+            }
+        }
     }
 
     fn prepare_item(&mut self, model: &Model, item: &MediaItem) -> Result<(), FeatureError> {
         match self.entries.entry(item.content) {
-            Entry::Occupied(mut entry) => entry.get_mut().last_used = self.clock,
+            Entry::Occupied(mut entry) => {
+                check_rows(item, entry.get().rows.len())?;
+                entry.get_mut().last_used = self.clock;
+            }
             Entry::Vacant(entry) => {
                 let rows = encode(model, item)?;
                 self.bytes += size_of_val(rows.values());
-                entry.insert(Features { rows, last_used: self.clock });
+                entry.insert(Features {
+                    rows,
+                    last_used: self.clock,
+                });
             }
         }
         Ok(())
@@ -87,8 +105,13 @@ impl FeatureCache {
     /// Drops old entries until the rest fits; what the current batch uses stays.
     fn evict(&mut self) {
         while self.bytes > MOST_BYTES {
-            let oldest = self.entries.iter().min_by_key(|(_, features)| features.last_used);
-            let Some((&content, features)) = oldest else { return };
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|(_, features)| features.last_used);
+            let Some((&content, features)) = oldest else {
+                return;
+            };
             if features.last_used == self.clock {
                 return;
             }
@@ -98,14 +121,40 @@ impl FeatureCache {
     }
 }
 
+/// Whether the model can read an item, found without encoding it.
+///
+/// # Errors
+/// As [`FeatureCache::prepare`].
+pub fn check(model: &Model, item: &MediaItem) -> Result<(), FeatureError> {
+    let (config, _) = vision(model)?;
+    let packing = Packing::new(&[vision_item(item)], config)?;
+    check_rows(item, packing.tokens().sum())
+}
+
 fn encode(model: &Model, item: &MediaItem) -> Result<Rows, FeatureError> {
-    let (Some(config), Some(weights)) = (&model.config.vision, &model.vision) else {
-        return Err(FeatureError::NoVision);
-    };
-    let vision_item = VisionItem { grid: item.grid, patches: item.pixels.clone() };
-    let features = VisionReference::new().features(config, weights, std::slice::from_ref(&vision_item))?;
-    if features.len() != item.rows {
-        return Err(FeatureError::Rows { claimed: item.rows, actual: features.len() });
-    }
+    let (config, weights) = vision(model)?;
+    let features = VisionReference::new().features(config, weights, &[vision_item(item)])?;
+    check_rows(item, features.len())?;
     Ok(features)
+}
+
+fn vision(model: &Model) -> Result<(&VisionConfig, &VisionWeights), FeatureError> {
+    let both = model.config.vision.as_ref().zip(model.vision.as_ref());
+    both.ok_or(FeatureError::NoVision)
+}
+
+fn vision_item(item: &MediaItem) -> VisionItem {
+    VisionItem {
+        grid: item.grid,
+        patches: item.pixels.clone(),
+    }
+}
+
+fn check_rows(item: &MediaItem, actual: usize) -> Result<(), FeatureError> {
+    if actual == item.rows {
+        Ok(())
+    } else {
+        let claimed = item.rows;
+        Err(FeatureError::Rows { claimed, actual })
+    }
 }

@@ -13,7 +13,7 @@ pub struct ContentHash(pub [u8; 32]);
 /// An image or a video chunk, ready for the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MediaItem {
-    /// Hash of what follows.
+    /// Hash of what follows: items of one hash are taken for the same.
     pub content: ContentHash,
     /// Patches in time, height and width (spec: architecture §4).
     pub grid: [usize; 3],
@@ -156,6 +156,11 @@ impl Prompt {
             }),
             None => Ok(()),
         }
+    }
+
+    /// The media items in order.
+    pub fn media(&self) -> impl Iterator<Item = &MediaItem> {
+        self.media.iter().map(|span| span.item.as_ref())
     }
 
     /// The tokens that are not places of media.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::batch::Batch;
+use crate::prompt::MediaItem;
 
 /// Runs batches over a latent cache of its own, whose rows lie where the scheduler says.
 pub trait ModelRunner {
@@ -11,6 +12,10 @@ pub trait ModelRunner {
 
     /// Logits per row.
     fn vocab_size(&self) -> usize;
+
+    /// Whether the runner can read a media item; asked when a request comes, so that one that it cannot
+    /// read never reaches a batch, where it would fail others with it.
+    fn check_media(&self, item: &MediaItem) -> Result<(), Self::Error>;
 
     /// Does the batch's copies, computes its rows, and writes the logits of `batch.logits_rows`, one
     /// row after the other, to `logits`, which comes empty.

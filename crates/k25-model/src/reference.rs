@@ -82,6 +82,17 @@ impl LatentCache {
         self.len() == 0
     }
 
+    /// Row `index` of a layer: `latent_width` values.
+    pub fn row(&self, layer: usize, index: usize) -> &[f32] {
+        &self.layers[layer][index * self.width..(index + 1) * self.width]
+    }
+
+    /// Appends a row that was computed before to a layer.
+    pub fn push(&mut self, layer: usize, row: &[f32]) {
+        assert_eq!(row.len(), self.width, "values of a cached row");
+        self.layers[layer].extend_from_slice(row);
+    }
+
     fn rows(&self, layer: usize) -> impl Iterator<Item = &[f32]> + Clone {
         self.layers[layer].chunks_exact(self.width)
     }

@@ -55,6 +55,9 @@ pub enum AdmissionError {
     /// A sampling parameter cannot be served.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The model cannot read a media item; the reason is the runner's.
+    #[error("{0}")]
+    Media(String),
     /// No sample, or too many.
     #[error(
         "`samples` is {samples}, but it must be between 1 and {MAX_SAMPLES}\n  hint: send several requests; they share the prompt's computation"

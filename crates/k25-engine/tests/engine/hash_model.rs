@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use k25_engine::batch::{Batch, Span};
 use k25_engine::grammar::Allowed;
-use k25_engine::prompt::Prompt;
+use k25_engine::prompt::{MediaItem, Prompt};
 use k25_engine::sampling::{Sampler, SamplingParams, TokenHistory};
 use k25_engine::{Grammar, InputRow, ModelRunner, TokenMask};
 
@@ -68,6 +68,14 @@ impl ModelRunner for HashModel {
 
     fn vocab_size(&self) -> usize {
         VOCAB
+    }
+
+    fn check_media(&self, item: &MediaItem) -> Result<(), &'static str> {
+        if item.rows <= 5 {
+            Ok(())
+        } else {
+            Err("too large a picture\n  hint: send a smaller one")
+        }
     }
 
     fn run(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<(), &'static str> {

@@ -1,6 +1,11 @@
 //! Few blocks, few rows, and the requests that do not fit.
 
-use k25_engine::{AdmissionError, Event, FinishReason, SamplingParams, SchedulerConfig};
+use std::sync::Arc;
+
+use k25_engine::{
+    AdmissionError, ContentHash, Event, FinishReason, MediaItem, MediaSpan, SamplingParams,
+    SchedulerConfig,
+};
 
 use super::*;
 
@@ -119,6 +124,16 @@ fn refusals_tell_the_reason() {
         ..hot.params
     };
     assert!(matches!(refusal(hot), AdmissionError::Sampling(_)));
+    let (content, grid) = (ContentHash([0; 32]), [1, 6, 4]);
+    let item = Arc::new(MediaItem {
+        content,
+        grid,
+        pixels: Vec::new(),
+        rows: 6,
+    });
+    let picture = Prompt::new(vec![0; 6], vec![MediaSpan { start: 0, item }]).expect("a prompt");
+    let picture = Request::new(picture, SamplingParams::greedy());
+    assert!(matches!(refusal(picture), AdmissionError::Media(_)));
 }
 
 #[test]

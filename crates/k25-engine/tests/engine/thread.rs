@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k25_engine::{
-    AdmissionError, Batch, Event, FinishReason, ModelRunner, Request, SamplingParams,
+    AdmissionError, Batch, Event, FinishReason, MediaItem, ModelRunner, Request, SamplingParams,
     SchedulerConfig, spawn,
 };
 
@@ -57,9 +57,9 @@ fn a_cancelled_request_ends_between_steps() {
         _ => None,
     });
     assert_eq!(end, Some(FinishReason::Cancelled));
-    let idle = handle.call(|engine| engine.is_idle()).expect("running");
-    assert!(idle);
-    assert_eq!(handle.snapshot().running_sequences, 0);
+    let snapshot = handle.call(|engine| engine.snapshot()).expect("running");
+    assert_eq!(snapshot.running_sequences, 0);
+    assert!(handle.snapshot().counters.steps > 0);
     drop(handle);
     thread.join().expect("no panic");
 }
@@ -72,6 +72,9 @@ fn a_dead_engine_says_so() {
         type Error = &'static str;
         fn vocab_size(&self) -> usize {
             VOCAB
+        }
+        fn check_media(&self, _: &MediaItem) -> Result<(), &'static str> {
+            Ok(())
         }
         fn run(&mut self, _: &Batch, _: &mut Vec<f32>) -> Result<(), &'static str> {
             panic!("a test's panic, on purpose")
