@@ -246,4 +246,24 @@ mod tests {
         let text = format!(r#"{{"weight_map": {{{}}}}}"#, entries.join(", "));
         assert!(parse(&text).err().expect("refused").contains("more than"));
     }
+
+    proptest::proptest! {
+        /// Whatever is parsed names plain files, and each tensor once and in order.
+        #[test]
+        fn mutated_indices_never_panic(
+            edits in proptest::collection::vec((0usize..90, "[ -~]{0,4}"), 1..5),
+        ) {
+            let mut text = r#"{"metadata": {"total_size": 7}, "weight_map": {"a": "m-1", "b": "m-2", "c": "m-1"}}"#.to_owned();
+            for (at, new) in edits {
+                let at = at.min(text.len());
+                let end = (at + new.len()).min(text.len());
+                text.replace_range(at..end, &new);
+            }
+            if let Ok(index) = parse(&text) {
+                assert!(index.shards.iter().all(|shard| is_plain_name(shard)));
+                assert!(index.tensors.windows(2).all(|pair| pair[0].0 < pair[1].0));
+                assert!(index.tensors.iter().all(|(_, shard)| (*shard as usize) < index.shards.len()));
+            }
+        }
+    }
 }

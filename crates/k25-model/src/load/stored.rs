@@ -37,6 +37,10 @@ pub(crate) enum PartFault {
     Read(CheckpointError),
 }
 
+/// The most values of a part that becomes f32 in memory. Kimi K2.5's position table, its largest,
+/// has 4.7 million.
+const MAX_VALUES: u64 = 1 << 28;
+
 const MATRIX_TYPES: &[DType] = &[DType::BF16, DType::F32];
 const VALUE_TYPES: &[DType] = &[DType::BF16, DType::F32, DType::F16];
 const DECLARED_TYPES: &[DType] = &[DType::I32, DType::I64];
@@ -104,6 +108,9 @@ impl<'a> Finder<'a> {
             Form::Values => VALUE_TYPES,
         };
         check(&plain, types, &part.shape)?;
+        if part.form == Form::Values && part.parameters() > MAX_VALUES {
+            return Err(mismatch(&plain, format!("at most {MAX_VALUES} values")));
+        }
         Ok(Stored::Plain(plain))
     }
 

@@ -55,34 +55,31 @@ impl Fill {
         }
     }
 
-    /// Writes the bytes from `start` on of a tensor whose random bits belong to `key`. `start` and
-    /// the length are multiples of 8 unless the tensor ends.
+    /// Writes the bytes from `start` on of a tensor whose random bits belong to `key`. `start` is a
+    /// multiple of 8.
     pub(super) fn write(self, key: u64, start: u64, into: &mut [u8]) {
-        let bits = Bits {
-            key,
-            next: start / 8,
-        };
         match self {
-            Self::Codes => fill_codes(bits, into),
-            Self::Scales { middle } => fill_bf16(bits, into, |draw| {
-                let even = f32::from(draw) / 65_536.0;
-                bf16::from_f32(middle * (0.75 + 0.5 * even))
+            Self::Codes => {
+                let table = code_pairs();
+                words(key, start, into, |word| draws(word).map(|draw| table[draw]));
+            }
+            Self::Scales { middle } => words(key, start, into, |word| {
+                bf16_bytes(draws(word).map(|draw| middle * (0.75 + draw as f32 / 131_072.0)))
             }),
             Self::Normal { mean, deviation } => {
-                let quantiles = quantiles();
-                fill_bf16(bits, into, |draw| {
-                    bf16::from_f32(mean + deviation * quantiles[usize::from(draw)])
+                let table = quantiles();
+                words(key, start, into, |word| {
+                    bf16_bytes(draws(word).map(|draw| mean + deviation * table[draw]))
                 });
             }
             Self::NormalF32 { deviation } => {
-                let draws = bits.flat_map(|word| [word as u16, (word >> 32) as u16]);
-                for (bytes, draw) in into.chunks_exact_mut(4).zip(draws) {
-                    let value = deviation * quantiles()[usize::from(draw)];
-                    bytes.copy_from_slice(&value.to_le_bytes());
-                }
+                let table = quantiles();
+                words(key, start, into, |word| {
+                    (deviation * table[draws(word)[0]]).to_le_bytes()
+                });
             }
             Self::Declared { rows, width } => {
-                let values = [rows as i32, width as i32].map(i32::to_le_bytes).concat();
+                let values = (rows as u64 | (width as u64) << 32).to_le_bytes();
                 let start = start as usize;
                 into.copy_from_slice(&values[start..start + into.len()]);
             }
@@ -90,30 +87,27 @@ impl Fill {
     }
 }
 
-fn fill_codes(bits: Bits, into: &mut [u8]) {
-    let table = code_pairs();
-    // 16 bits make one byte, so a word of random bits makes four.
-    let mut bits = Bits {
-        key: bits.key,
-        next: bits.next * 2,
-    };
-    for bytes in into.chunks_mut(4) {
-        let word = draws(bits.word()).map(|draw| table[draw]);
-        bytes.copy_from_slice(&word[..bytes.len()]);
+/// Fills the bytes from `start` on, `N` from each random word.
+fn words<const N: usize>(key: u64, start: u64, into: &mut [u8], make: impl Fn(u64) -> [u8; N]) {
+    let word = |number: u64| make(mix(key.wrapping_add(number.wrapping_mul(GOLDEN_RATIO))));
+    let mut number = start / N as u64;
+    let mut chunks = into.chunks_exact_mut(N);
+    for chunk in &mut chunks {
+        chunk.copy_from_slice(&word(number));
+        number += 1;
     }
+    let rest = chunks.into_remainder();
+    rest.copy_from_slice(&word(number)[..rest.len()]);
 }
 
-fn fill_bf16(mut bits: Bits, into: &mut [u8], value: impl Fn(u16) -> bf16) {
-    for bytes in into.chunks_mut(8) {
-        let word = draws(bits.word())
-            .map(|draw| value(draw as u16).to_le_bytes())
-            .concat();
-        bytes.copy_from_slice(&word[..bytes.len()]);
-    }
-}
-
+/// Four draws of 16 bits.
 fn draws(word: u64) -> [usize; 4] {
     [0, 16, 32, 48].map(|shift| (word >> shift) as usize & 0xFFFF)
+}
+
+fn bf16_bytes(values: [f32; 4]) -> [u8; 8] {
+    let [a, b, c, d] = values.map(|value| u64::from(bf16::from_f32(value).to_bits()));
+    (a | b << 16 | c << 32 | d << 48).to_le_bytes()
 }
 
 /// The key of a tensor's random bits.
@@ -123,29 +117,8 @@ pub(super) fn key(seed: u64, name: &str) -> u64 {
     mix(mix(seed) ^ hasher.finish())
 }
 
-/// Random words by number.
-#[derive(Debug, Clone, Copy)]
-struct Bits {
-    key: u64,
-    next: u64,
-}
-
-impl Bits {
-    fn word(&mut self) -> u64 {
-        self.next += 1;
-        mix(self
-            .key
-            .wrapping_add(self.next.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
-    }
-}
-
-impl Iterator for Bits {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        Some(self.word())
-    }
-}
+/// SplitMix64's step: 2⁶⁴ divided by the golden ratio.
+const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The output function of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number
 /// generators", 2014).
