@@ -123,11 +123,12 @@ fn write_kind(f: &mut fmt::Formatter<'_>, kind: &KindSummary, width: usize) -> f
         parameters,
         bytes,
     } = kind;
+    let noun = if *tensors == 1 { "tensor " } else { "tensors" };
     let (storage, tensors) = (storage.join(", "), grouped(*tensors as u64));
     let (parameters, bytes) = (billions(*parameters), amount(*bytes));
     writeln!(
         f,
-        "  {kind:<15} {storage:<width$} {tensors:>8} tensors {parameters:>11} {bytes:>12}"
+        "  {kind:<15} {storage:<width$} {tensors:>8} {noun} {parameters:>11} {bytes:>12}"
     )
 }
 
