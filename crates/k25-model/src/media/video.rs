@@ -88,6 +88,7 @@ pub struct VideoChunk {
 /// A video file whose frames have been counted.
 #[derive(Debug)]
 pub struct Video {
+    path: PathBuf,
     source: Source,
     info: VideoInfo,
     limits: VideoLimits,
@@ -99,7 +100,7 @@ enum Source {
     /// An animated GIF, decoded here.
     Animation(Vec<u8>),
     /// Anything else, decoded by ffmpeg.
-    File(PathBuf),
+    File,
 }
 
 /// Frames in order; dropping it stops whatever decodes them.
@@ -227,9 +228,10 @@ impl Video {
             let info = animation::survey(&bytes, path, limits)?;
             (Source::Animation(bytes), info)
         } else {
-            (Source::File(path.to_owned()), ffmpeg::survey(path, limits)?)
+            (Source::File, ffmpeg::survey(path, limits)?)
         };
         Ok(Self {
+            path: path.to_owned(),
             source,
             info,
             limits: *limits,
@@ -267,10 +269,15 @@ impl Video {
     /// Where decoding cannot be started; each frame may still be an error.
     pub fn frames<'a>(&'a self, indices: &'a [usize]) -> Result<Frames<'a>, MediaError> {
         Ok(match &self.source {
-            Source::Animation(bytes) => Box::new(animation::frames(bytes, indices, &self.limits)?),
-            Source::File(path) => {
-                Box::new(ffmpeg::frames(path, &self.info, indices, &self.limits)?)
+            Source::Animation(bytes) => {
+                Box::new(animation::frames(bytes, &self.path, indices, &self.limits)?)
             }
+            Source::File => Box::new(ffmpeg::frames(
+                &self.path,
+                &self.info,
+                indices,
+                &self.limits,
+            )?),
         })
     }
 }

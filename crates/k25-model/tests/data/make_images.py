@@ -4,7 +4,8 @@ them with convert("RGB"). Needs Pillow 13, numpy, and cjpeg of libjpeg-turbo.
     python make_images.py
 
 Each case is two tensors: "<name>.file" holds the encoded bytes, "<name>.rgb" the pixels [h, w, 3].
-Animations have "<name>.animation" and "<name>.frames" [n, h, w, 3].
+Animations have "<name>.animation" and "<name>.frames" [n, h, w, 3]; bicubic resizing has
+"<name>.input" and "<name>.output".
 """
 import io
 import json
@@ -293,10 +294,24 @@ for disposal in range(4):
     ]))
 
 tensors, header, at = [], {}, 0
+# --- Resizing ------------------------------------------------------------------------------------
+
+resized = []
+sizes = [(40, 30, 20, 15), (40, 30, 40, 11), (40, 30, 13, 30), (33, 47, 7, 5), (5, 60, 4, 50), (60, 5, 50, 4)]
+sizes += [(1, 50, 1, 20), (2, 90, 1, 40), (9, 9, 30, 4), (9, 40, 30, 20), (40, 9, 20, 30), (8, 8, 31, 29), (64, 3, 1, 1)]
+# Either side of the point where Pillow begins with the heights.
+sizes += [(20, 41, 15, 31), (20, 41, 15, 30), (20, 42, 15, 31), (30, 61, 20, 41), (30, 61, 20, 40)]
+for width, height, new_width, new_height in sizes:
+    noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((new_width, new_height), Image.Resampling.BICUBIC)
+    resized.append((noise, np.asarray(image)))
+
 arrays = [(f"{name}.file", f"{name}.rgb", *case) for name, case in cases.items()]
 arrays += [(f"{name}.animation", f"{name}.frames", *case) for name, case in animations.items()]
-for file, decoded, data, pixels in arrays:
-    for name, array in [(file, np.frombuffer(data, np.uint8)), (decoded, np.ascontiguousarray(pixels))]:
+arrays = [(file, decoded, np.frombuffer(data, np.uint8), pixels) for file, decoded, data, pixels in arrays]
+arrays += [(f"resize_{index}.input", f"resize_{index}.output", *pair) for index, pair in enumerate(resized)]
+for before, after, given, expected in arrays:
+    for name, array in [(before, given), (after, np.ascontiguousarray(expected))]:
         header[name] = {
             "dtype": "U8", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes],
         }

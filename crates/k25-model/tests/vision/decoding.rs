@@ -1,11 +1,12 @@
-//! Decoding against Pillow, of every kind of file (see tests/data/make_images.py).
+//! Decoding and resizing against Pillow, of every kind of file (see tests/data/README.md).
 
 use std::path::Path;
 
 use k25_model::checkpoint::SafetensorsFile;
-use k25_model::media::{ImageLimits, decode_image};
+use k25_model::media::{ImageLimits, RgbImage, decode_image, resize_bicubic};
 
-fn images() -> SafetensorsFile {
+/// The test data that Pillow made.
+pub fn images() -> SafetensorsFile {
     SafetensorsFile::open(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/images.safetensors"),
     )
@@ -57,4 +58,26 @@ fn every_kind_of_image_decodes_as_pillow_converts_it() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+#[test]
+fn every_resize_is_pillows_to_the_last_grey_level() {
+    let images = images();
+    let mut cases = 0;
+    for info in images.header().tensors() {
+        let Some(name) = info.name.strip_suffix(".input") else {
+            continue;
+        };
+        cases += 1;
+        let (input, output) = (
+            images.tensor(info.name),
+            images.tensor(&format!("{name}.output")),
+        );
+        let (input, output) = (input.expect("an input"), output.expect("an output"));
+        let image = RgbImage::new(input.shape()[1], input.shape()[0], input.as_u8().to_vec());
+        let resized = resize_bicubic(image, output.shape()[1], output.shape()[0]);
+        let sizes = format!("{name}: {:?} to {:?}", input.shape(), output.shape());
+        assert!(resized.pixels() == output.as_u8(), "{sizes}");
+    }
+    assert!(cases >= 18, "only {cases} cases");
 }

@@ -3,5 +3,6 @@
 mod decoding;
 mod features;
 mod fixtures;
+mod hostile;
 mod images;
 mod videos;

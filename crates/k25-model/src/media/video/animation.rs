@@ -1,7 +1,7 @@
 //! Animated GIFs as videos, decoded in this process.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::VideoInfo;
 use crate::media::decode::gif::GifFrames;
@@ -53,18 +53,32 @@ pub(super) fn survey(
 /// The frames of these ascending numbers.
 pub(super) fn frames<'a>(
     bytes: &'a [u8],
+    path: &'a Path,
     indices: &'a [usize],
-    limits: &VideoLimits,
+    limits: &'a VideoLimits,
 ) -> Result<impl Iterator<Item = Result<RgbImage, MediaError>> + 'a, MediaError> {
     let mut animation = GifFrames::open(bytes, &image_limits(limits))?;
-    let mut drawn = 0;
+    let (mut drawn, mut spent) = (0, Duration::ZERO);
     Ok(indices.iter().map(move |&index| {
+        let started = Instant::now();
         while drawn <= index {
             animation.advance()?.ok_or(MediaError::VideoWithoutFrames)?;
             drawn += 1;
+            check_time(spent + started.elapsed(), path, limits)?;
         }
+        spent += started.elapsed();
         Ok(animation.image())
     }))
+}
+
+fn check_time(spent: Duration, path: &Path, limits: &VideoLimits) -> Result<(), MediaError> {
+    if spent > limits.timeout {
+        return Err(MediaError::VideoTimeout {
+            path: path.to_owned(),
+            limit: limits.timeout,
+        });
+    }
+    Ok(())
 }
 
 fn image_limits(limits: &VideoLimits) -> ImageLimits {

@@ -6,7 +6,7 @@
 //! on what it may write.
 
 use std::ffi::OsString;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -25,6 +25,12 @@ const DESCRIPTION_BYTES: u64 = 1 << 18;
 
 /// Most bytes of progress reports that `ffmpeg` writes while counting; a few hundred per second.
 const PROGRESS_BYTES: u64 = 1 << 26;
+
+/// Most frames that are chosen in one run: their numbers must fit one argument of a program.
+const CHOSEN_FRAMES: usize = 4_096;
+
+/// Frame numbers in a leaf of the search tree that chooses frames.
+const LEAF: usize = 8;
 
 /// Gives frames the times 0, 1, 2, … of a constant rate, so that none is repeated or left out on
 /// the way out, whatever times the file gives them.
@@ -56,12 +62,19 @@ pub(super) fn survey(path: &Path, limits: &VideoLimits) -> Result<VideoInfo, Med
 }
 
 /// The frames of these ascending numbers.
-pub(super) fn frames<'a>(
-    path: &'a Path,
+pub(super) fn frames(
+    path: &Path,
     info: &VideoInfo,
     indices: &[usize],
     limits: &VideoLimits,
-) -> Result<impl Iterator<Item = Result<RgbImage, MediaError>> + use<'a>, MediaError> {
+) -> Result<impl Iterator<Item = Result<RgbImage, MediaError>> + use<>, MediaError> {
+    if indices.len() > CHOSEN_FRAMES {
+        let reason = format!(
+            "{} of its frames are wanted, more than {CHOSEN_FRAMES}",
+            indices.len()
+        );
+        return Err(MediaError::VideoTooLarge { reason });
+    }
     // Every frame gets the size that was found, even where a file changes it half way.
     let filter = format!(
         "select={},{EVERY_FRAME_ONCE},scale={}:{}",
@@ -91,7 +104,7 @@ pub(super) fn frames<'a>(
     Ok((0..count).map_while(move |index| {
         let running = process.as_mut()?;
         let mut pixels = vec![0; width * height * 3];
-        if running.stdout().read_exact(&mut pixels).is_err() {
+        if running.read_exact(&mut pixels).is_err() {
             let error = running.failure(&format!("only {index} of {count} sampled frames came"));
             process = None;
             return Some(Err(error));
@@ -146,7 +159,7 @@ fn probe(path: &Path, limits: &VideoLimits) -> Result<Stream, MediaError> {
     let mut process = Process::start("ffprobe", &arguments, path, limits.timeout)?;
     let mut description = Vec::new();
     let read = process
-        .stdout()
+        .by_ref()
         .take(DESCRIPTION_BYTES + 1)
         .read_to_end(&mut description);
     if read.is_err() || description.len() as u64 > DESCRIPTION_BYTES {
@@ -208,7 +221,7 @@ fn count_frames(path: &Path, limits: &VideoLimits) -> Result<usize, MediaError> 
     arguments.extend(["-progress", "pipe:1", "-f", "null", "-"].map(OsString::from));
     let mut process = Process::start("ffmpeg", &arguments, path, limits.timeout)?;
     let mut frames = 0;
-    for line in process.stdout().take(PROGRESS_BYTES).lines() {
+    for line in BufReader::new(process.by_ref().take(PROGRESS_BYTES)).lines() {
         let Ok(line) = line else { break };
         if let Some(count) = line.strip_prefix("frame=") {
             frames = count.trim().parse().unwrap_or(frames);
@@ -228,21 +241,26 @@ fn count_frames(path: &Path, limits: &VideoLimits) -> Result<usize, MediaError> 
 }
 
 /// An expression that is true for these ascending frame numbers: a search tree, so that a long list
-/// costs each frame a dozen comparisons.
+/// costs each frame few comparisons.
 fn selection(indices: &[usize]) -> String {
-    match indices {
-        [] => "0".to_owned(),
-        [index] => format!("eq(n\\,{index})"),
-        _ => {
-            let (left, right) = indices.split_at(indices.len() / 2);
-            format!(
-                "if(lt(n\\,{})\\,{}\\,{})",
-                right[0],
-                selection(left),
-                selection(right)
-            )
-        }
+    if indices.len() <= LEAF {
+        let equal: Vec<String> = indices
+            .iter()
+            .map(|index| format!("eq(n\\,{index})"))
+            .collect();
+        return if equal.is_empty() {
+            "0".to_owned()
+        } else {
+            equal.join("+")
+        };
     }
+    let (left, right) = indices.split_at(indices.len() / 2);
+    format!(
+        "if(lt(n\\,{})\\,{}\\,{})",
+        right[0],
+        selection(left),
+        selection(right)
+    )
 }
 
 #[cfg(test)]
@@ -252,11 +270,18 @@ mod tests {
 
     #[test]
     fn a_selection_is_a_balanced_tree() {
-        assert_eq!(selection(&[7]), "eq(n\\,7)");
-        assert_eq!(
-            selection(&[0, 5, 9]),
-            "if(lt(n\\,5)\\,eq(n\\,0)\\,if(lt(n\\,9)\\,eq(n\\,5)\\,eq(n\\,9)))"
-        );
+        assert_eq!(selection(&[]), "0");
+        assert_eq!(selection(&[0, 5, 9]), "eq(n\\,0)+eq(n\\,5)+eq(n\\,9)");
+        let ten: Vec<usize> = (0..10).collect();
+        let (left, right) = (selection(&ten[..5]), selection(&ten[5..]));
+        assert_eq!(selection(&ten), format!("if(lt(n\\,5)\\,{left}\\,{right})"));
+    }
+
+    #[test]
+    fn the_longest_selection_fits_an_argument() {
+        let late: Vec<usize> = (0..CHOSEN_FRAMES).map(|index| 9_000_000 + index).collect();
+        // Linux allows 131,072 bytes.
+        assert!(selection(&late).len() < 100_000);
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! A child process that decodes for us: bounded in time, in output and in life.
 
 use std::ffi::OsStr;
-use std::io::{BufReader, Read};
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,27 +16,46 @@ const STDERR_TAIL: usize = 2_000;
 /// How often a child that has closed its output is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A running program. It is killed when its time is over and when this value is dropped.
-pub(super) struct Process<'a> {
-    path: &'a Path,
-    child: Arc<Mutex<Child>>,
-    stdout: BufReader<ChildStdout>,
+/// A running program, read through [`Read`]. It is killed when we have waited for it too long, and
+/// when this value is dropped.
+pub(super) struct Process {
+    path: PathBuf,
+    stdout: ChildStdout,
+    shared: Arc<Shared>,
     complaints: Option<JoinHandle<String>>,
     watchdog: Option<JoinHandle<()>>,
-    /// Dropped to send the watchdog home.
-    calm: Option<Sender<()>>,
-    overdue: Arc<AtomicBool>,
-    deadline: Instant,
     limit: Duration,
+    /// What is left of the limit. Only waiting takes from it: whoever reads frames may compute on
+    /// each of them as long as it likes.
+    patience: Duration,
 }
 
-impl<'a> Process<'a> {
-    /// Starts `program` with these arguments, without a shell, for at most `limit` of time; `path`
-    /// is the video that errors name.
+/// What the watchdog looks at.
+struct Shared {
+    child: Mutex<Child>,
+    watch: Mutex<Watch>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Nobody waits for the child.
+    Idle,
+    /// Somebody waits, until then.
+    Until(Instant),
+    /// It was killed because the time was over.
+    Overdue,
+    /// The watchdog may go.
+    Over,
+}
+
+impl Process {
+    /// Starts `program` with these arguments, without a shell, to be waited for no longer than
+    /// `limit` in all; `path` is the video that errors name.
     pub(super) fn start(
         program: &str,
         arguments: &[impl AsRef<OsStr>],
-        path: &'a Path,
+        path: &Path,
         limit: Duration,
     ) -> Result<Self, MediaError> {
         let spawned = Command::new(program)
@@ -51,66 +68,62 @@ impl<'a> Process<'a> {
             program: program.to_owned(),
             source,
         })?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             unreachable!("both streams were asked for");
         };
-        let child = Arc::new(Mutex::new(child));
-        let overdue = Arc::new(AtomicBool::new(false));
-        let (calm, disturbance) = channel::<()>();
-        let watchdog = thread::spawn({
-            let (child, overdue) = (child.clone(), overdue.clone());
-            move || {
-                if disturbance.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                    overdue.store(true, Ordering::Release);
-                    kill(&child);
-                }
-            }
+        let shared = Arc::new(Shared {
+            child: Mutex::new(child),
+            watch: Mutex::new(Watch::Idle),
+            changed: Condvar::new(),
         });
+        let watched = shared.clone();
         Ok(Self {
-            path,
-            child,
-            stdout: BufReader::new(stdout),
+            path: path.to_owned(),
+            stdout,
+            shared,
             complaints: Some(thread::spawn(move || tail(stderr))),
-            watchdog: Some(watchdog),
-            calm: Some(calm),
-            overdue,
-            deadline: Instant::now() + limit,
+            watchdog: Some(thread::spawn(move || watched.keep_watch())),
             limit,
+            patience: limit,
         })
     }
 
-    /// What the program writes; it ends when the program does, or its time.
-    pub(super) fn stdout(&mut self) -> &mut BufReader<ChildStdout> {
-        &mut self.stdout
+    /// Does something that waits for the child, and counts the time.
+    fn waiting<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+        let started = Instant::now();
+        self.shared.set(Watch::Until(started + self.patience));
+        let result = wait(self);
+        self.shared.set(Watch::Idle);
+        self.patience = self.patience.saturating_sub(started.elapsed());
+        result
     }
 
     /// Waits for the program's end and tells whether it was a success.
     pub(super) fn finish(mut self) -> Result<(), MediaError> {
-        let status = loop {
-            let status = lock(&self.child).try_wait();
-            match status {
-                Ok(Some(status)) => break status,
-                Ok(None) if Instant::now() < self.deadline => thread::sleep(POLL),
-                Ok(None) => return Err(self.failure("it did not end")),
-                Err(error) => {
-                    return Err(self.failure(&format!("it cannot be waited for: {error}")));
+        let ended = self.waiting(|process| {
+            loop {
+                match lock(&process.shared.child).try_wait() {
+                    Ok(None) => {}
+                    ended => return ended,
                 }
+                thread::sleep(POLL);
             }
-        };
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.failure(&format!("the decoder ended with {status}")))
+        });
+        match ended {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(status)) => Err(self.failure(&format!("the decoder ended with {status}"))),
+            Ok(None) => Err(self.failure("the decoder did not end")),
+            Err(error) => Err(self.failure(&format!("the decoder cannot be waited for: {error}"))),
         }
     }
 
     /// Stops the program and says why the video failed, with the program's last words.
     pub(super) fn failure(&mut self, reason: &str) -> MediaError {
-        kill(&self.child);
-        if self.overdue.load(Ordering::Acquire) || Instant::now() >= self.deadline {
+        self.shared.kill();
+        let path = self.path.clone();
+        if *lock(&self.shared.watch) == Watch::Overdue {
             return MediaError::VideoTimeout {
-                path: self.path.to_owned(),
+                path,
                 limit: self.limit,
             };
         }
@@ -120,32 +133,77 @@ impl<'a> Process<'a> {
             .and_then(|thread| thread.join().ok())
             .unwrap_or_default();
         MediaError::Video {
-            path: self.path.to_owned(),
+            path,
             reason: reason.to_owned(),
             stderr,
         }
     }
 }
 
-impl Drop for Process<'_> {
-    fn drop(&mut self) {
-        self.calm = None;
-        kill(&self.child);
-        // A thread that panicked has nothing more to tell.
-        self.watchdog.take().map(JoinHandle::join);
-        self.complaints.take().map(JoinHandle::join);
-        // Killed, so this returns at once and leaves no zombie.
-        let _ = lock(&self.child).wait();
+impl Read for Process {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.waiting(|process| process.stdout.read(into))
     }
 }
 
-fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.shared.set(Watch::Over);
+        self.shared.kill();
+        // Threads that panicked have nothing more to tell.
+        self.watchdog.take().map(JoinHandle::join);
+        self.complaints.take().map(JoinHandle::join);
+        // Killed, so this returns at once and leaves no zombie.
+        let _ = lock(&self.shared.child).wait();
+    }
 }
 
-fn kill(child: &Mutex<Child>) {
-    // It fails only where the child has ended already.
-    let _ = lock(child).kill();
+impl Shared {
+    fn set(&self, watch: Watch) {
+        let mut current = lock(&self.watch);
+        // That the child was late stays known, until nobody asks any more.
+        if *current != Watch::Overdue || watch == Watch::Over {
+            *current = watch;
+            self.changed.notify_one();
+        }
+    }
+
+    fn kill(&self) {
+        // It fails only where the child has ended already.
+        let _ = lock(&self.child).kill();
+    }
+
+    fn keep_watch(&self) {
+        let mut watch = lock(&self.watch);
+        loop {
+            let left = match *watch {
+                Watch::Idle => None,
+                Watch::Until(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+                Watch::Overdue | Watch::Over => return,
+            };
+            watch = match left {
+                None => self
+                    .changed
+                    .wait(watch)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    *watch = Watch::Overdue;
+                    self.kill();
+                    return;
+                }
+                Some(left) => {
+                    self.changed
+                        .wait_timeout(watch, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The end of what is written, as one line of printable text.
@@ -170,11 +228,7 @@ fn tail(mut stderr: ChildStderr) -> String {
 mod tests {
     use super::*;
 
-    fn start(
-        program: &str,
-        arguments: &[&str],
-        limit: Duration,
-    ) -> Result<Process<'static>, MediaError> {
+    fn start(program: &str, arguments: &[&str], limit: Duration) -> Result<Process, MediaError> {
         Process::start(program, arguments, Path::new("a.mp4"), limit)
     }
 
@@ -195,12 +249,39 @@ mod tests {
         let started = Instant::now();
         let mut process = start("sleep", &["600"], Duration::from_millis(50)).expect("sleep runs");
         let mut output = Vec::new();
-        process.stdout().read_to_end(&mut output).expect("an end");
+        process.read_to_end(&mut output).expect("an end");
         assert!(matches!(
             process.finish(),
             Err(MediaError::VideoTimeout { .. })
         ));
         assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn only_waiting_counts() {
+        let mut process = start(
+            "sh",
+            &["-c", "echo one; exec sleep 600"],
+            Duration::from_secs(2),
+        )
+        .expect("sh runs");
+        let mut line = [0; 4];
+        process.read_exact(&mut line).expect("a line");
+        thread::sleep(Duration::from_secs(3));
+        assert!(
+            !process.patience.is_zero(),
+            "computing took from the patience"
+        );
+        let started = Instant::now();
+        assert_eq!(process.read(&mut line).expect("an end"), 0);
+        assert!(
+            started.elapsed() > Duration::from_millis(500),
+            "stopped too early"
+        );
+        assert!(matches!(
+            process.failure("late"),
+            MediaError::VideoTimeout { .. }
+        ));
     }
 
     #[test]
@@ -215,7 +296,7 @@ mod tests {
         let mut process =
             start("ls", &["/no/such/place"], Duration::from_secs(30)).expect("ls runs");
         let mut output = Vec::new();
-        process.stdout().read_to_end(&mut output).expect("an end");
+        process.read_to_end(&mut output).expect("an end");
         let error = process.finish().err().expect("ls fails");
         assert!(
             matches!(&error, MediaError::Video { stderr, .. } if stderr.contains("/no/such/place")),
