@@ -135,6 +135,8 @@ unsafe fn four_row_sums(
 impl Simd for Avx2 {
     type F = F;
     type I = I;
+    type Part = __m256;
+    const PARTS: usize = 2;
     type Acc4 = Sums4;
     type Acc8 = Sums8;
     const WIDE: bool = false;
@@ -186,6 +188,18 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn div(a: F, b: F) -> F {
         [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])]
+    }
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32) -> __m256 {
+        _mm256_loadu_ps(p)
+    }
+    #[inline(always)]
+    unsafe fn store_part(p: *mut f32, x: __m256) {
+        _mm256_storeu_ps(p, x);
+    }
+    #[inline(always)]
+    unsafe fn fma_part(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
     }
     #[inline(always)]
     unsafe fn max(a: F, b: F) -> F {

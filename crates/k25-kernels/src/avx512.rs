@@ -81,6 +81,8 @@ unsafe fn eight_row_sums(
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
+    type Part = __m512;
+    const PARTS: usize = 1;
     type Acc4 = __m512i;
     type Acc8 = __m512i;
     const WIDE: bool = true;
@@ -124,6 +126,18 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn div(a: __m512, b: __m512) -> __m512 {
         _mm512_div_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32) -> __m512 {
+        _mm512_loadu_ps(p)
+    }
+    #[inline(always)]
+    unsafe fn store_part(p: *mut f32, x: __m512) {
+        _mm512_storeu_ps(p, x);
+    }
+    #[inline(always)]
+    unsafe fn fma_part(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, c)
     }
     #[inline(always)]
     unsafe fn max(a: __m512, b: __m512) -> __m512 {

@@ -135,15 +135,41 @@ const SMALL_TASK_BYTES: usize = 32 << 10;
 /// Tasks per thread, where there is enough to do: more even out the ends, and other programs' demands.
 const TASKS_PER_THREAD: usize = 6;
 
-/// Multiply-adds that a task should have at most, so that the last one does not keep the others waiting.
-const TASK_PRODUCTS: usize = 16 << 20;
+/// Multiply-adds of a task at most: some milliseconds.
+const TASK_PRODUCTS: usize = 64 << 20;
 
-/// Output columns of a product that one task computes, when a task should read about `task_bytes`.
-fn columns_per_task(weights: &Weights<'_>, rows: usize, task_bytes: usize) -> usize {
+/// Multiply-adds that a task should have at least.
+const SMALL_TASK_PRODUCTS: usize = 4 << 20;
+
+/// What a task should read and compute at most.
+struct TaskSize {
+    bytes: usize,
+    products: usize,
+}
+
+impl TaskSize {
+    fn new(products: &[Product<'_>], threads: usize) -> TaskSize {
+        let (mut bytes, mut multiply_adds) = (0_usize, 0_usize);
+        for product in products.iter().filter(|product| !product.rows.is_empty()) {
+            let (out, cols) = product.weights.shape();
+            bytes = bytes.saturating_add(product.weights.bytes());
+            multiply_adds = multiply_adds
+                .saturating_add(product.rows.len().saturating_mul(out).saturating_mul(cols));
+        }
+        let tasks = TASKS_PER_THREAD * threads;
+        TaskSize {
+            bytes: (bytes / tasks).clamp(SMALL_TASK_BYTES, TASK_BYTES),
+            products: (multiply_adds / tasks).clamp(SMALL_TASK_PRODUCTS, TASK_PRODUCTS),
+        }
+    }
+}
+
+/// Output columns of a product that one task computes.
+fn columns_per_task(weights: &Weights<'_>, rows: usize, size: &TaskSize) -> usize {
     let (out, cols) = weights.shape();
     let row_bytes = (weights.bytes() / out.max(1)).max(1);
-    let by_bytes = task_bytes.div_ceil(row_bytes);
-    let by_products = TASK_PRODUCTS / (rows * cols).max(1);
+    let by_bytes = size.bytes.div_ceil(row_bytes);
+    let by_products = size.products / (rows * cols).max(1);
     let blocks = by_bytes.min(by_products).div_ceil(LANES).max(1);
     blocks * LANES
 }
@@ -157,18 +183,12 @@ pub fn multiply(pool: &Pool, isa: Isa, products: &mut [Product<'_>]) {
     let mut first_tasks = Vec::with_capacity(products.len() + 1);
     let mut parts = Vec::with_capacity(products.len());
     let mut tasks = 0;
-    let bytes: usize = products
-        .iter()
-        .filter(|product| !product.rows.is_empty())
-        .map(|p| p.weights.bytes())
-        .sum();
-    let task_bytes =
-        (bytes / (TASKS_PER_THREAD * pool.threads())).clamp(SMALL_TASK_BYTES, TASK_BYTES);
+    let size = TaskSize::new(products, pool.threads());
     for product in products.iter_mut() {
         check(product);
         let rows = product.rows.len();
         let (out, _) = product.weights.shape();
-        let columns = columns_per_task(&product.weights, rows, task_bytes);
+        let columns = columns_per_task(&product.weights, rows, &size);
         first_tasks.push(tasks);
         if rows > 0 {
             tasks += out.div_ceil(columns);

@@ -22,6 +22,10 @@ pub(crate) trait Simd: Copy {
     type F: Copy;
     /// Sixteen 32-bit words.
     type I: Copy;
+    /// One register of floats; [`Simd::PARTS`] of them are an `F`. A kernel that works on one part at a time has registers for more rows.
+    type Part: Copy;
+    /// Registers of an `F`.
+    const PARTS: usize;
     /// Sixteen running sums of products of 4-bit weights (one group of 32 at most).
     type Acc4: Copy;
     /// Sixteen running sums of products of 8-bit weights (one group of 32 at most).
@@ -42,6 +46,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn load_part(p: *const f32) -> Self::Part;
+    unsafe fn store_part(p: *mut f32, x: Self::Part);
+    unsafe fn fma_part(a: Self::Part, b: Self::Part, c: Self::Part) -> Self::Part;
     /// The larger; the second where they do not compare.
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// The smaller; the second where they do not compare.

@@ -3,6 +3,7 @@
 //! A value is a dot product in sixteen lanes (columns ≡ lane mod 16), whether for one row of activations or many.
 
 use super::Rows;
+use crate::aligned::AtLine;
 use crate::dispatch::Kernel;
 use crate::scalar;
 use crate::shared::Columns;
@@ -16,8 +17,11 @@ const CHUNK: usize = 512;
 /// Rows of activations per pass over a task's weights.
 const PASS_ROWS: usize = 48;
 
-/// Output columns per pass: their chunk, as f32, takes half of a first-level cache.
-const PASS_COLUMNS: usize = 8;
+/// Output columns per pass, for which a chunk of the activations stays in a second-level cache.
+const PASS_COLUMNS: usize = 32;
+
+/// Output columns whose chunk of weights is unpacked at once: half of a first-level cache.
+const TILE_COLUMNS: usize = 8;
 
 /// The most rows of activations that read the weights directly.
 const DIRECT_ROWS: usize = 3;
@@ -149,7 +153,7 @@ struct Pass {
     /// Lanes of the products, kept between chunks of columns.
     lanes: [[[f32; LANES]; PASS_COLUMNS]; PASS_ROWS],
     /// A chunk of the weights as f32, padded with zeros. Packed, it has no cache set to share with other rows.
-    weights: [[f32; CHUNK + 8]; PASS_COLUMNS],
+    weights: [[f32; CHUNK]; TILE_COLUMNS],
 }
 
 impl DenseProduct<'_> {
@@ -203,7 +207,7 @@ impl DenseProduct<'_> {
     unsafe fn passes<S: Simd, E: Element>(&self) {
         let mut pass = Box::new(Pass {
             lanes: [[[0.0; LANES]; PASS_COLUMNS]; PASS_ROWS],
-            weights: [[0.0; CHUNK + 8]; PASS_COLUMNS],
+            weights: [[0.0; CHUNK]; TILE_COLUMNS],
         });
         for first in (0..self.rows.len()).step_by(PASS_ROWS) {
             let rows = first..(first + PASS_ROWS).min(self.rows.len());
@@ -226,20 +230,11 @@ impl DenseProduct<'_> {
         }
         for k in (0..self.weights.cols).step_by(CHUNK) {
             let cols = CHUNK.min(self.weights.cols - k);
-            for (n, row) in columns.clone().enumerate() {
-                unpack::<S, E>(
-                    self.w_row::<E>(row).add(k * E::BYTES),
-                    &mut pass.weights[n][..cols],
-                );
-            }
-            let mut i = 0;
-            while i + 3 <= rows.len() {
-                self.chunk::<S, 3>(rows.start + i, i, (k, cols), pass);
-                i += 3;
-            }
-            while i < rows.len() {
-                self.chunk::<S, 1>(rows.start + i, i, (k, cols), pass);
-                i += 1;
+            for n in (0..columns.len()).step_by(TILE_COLUMNS) {
+                for (w, to) in (columns.start + n..columns.end).zip(&mut pass.weights) {
+                    unpack::<S, E>(self.w_row::<E>(w).add(k * E::BYTES), cols, to.as_mut_ptr());
+                }
+                self.tile::<S>(rows.clone(), n, (k, cols), pass);
             }
         }
         for (lanes, row) in pass.lanes.iter().zip(rows) {
@@ -251,53 +246,119 @@ impl DenseProduct<'_> {
         }
     }
 
-    /// `M` rows of activations from `row` on (`slot` within the pass), all columns of the pass, `cols` columns from `k` on.
+    /// All rows of the pass times the unpacked columns, which are `n` and those behind it.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(
+        &self,
+        rows: Range<usize>,
+        n: usize,
+        (k, cols): (usize, usize),
+        pass: &mut Pass,
+    ) {
+        let mut i = 0;
+        while i + 3 <= rows.len() {
+            self.chunk::<S, 3>(rows.start + i, (i, n), (k, cols), pass);
+            i += 3;
+        }
+        while i < rows.len() {
+            self.chunk::<S, 1>(rows.start + i, (i, n), (k, cols), pass);
+            i += 1;
+        }
+    }
+
+    /// `M` rows of activations from `row` on, whose lanes begin at `slot` and `column`; `cols` columns of them from `k` on.
     #[inline(always)]
     unsafe fn chunk<S: Simd, const M: usize>(
         &self,
         row: usize,
-        slot: usize,
+        (slot, column): (usize, usize),
         (k, cols): (usize, usize),
         pass: &mut Pass,
     ) {
-        const N: usize = 2;
+        const N: usize = 4;
         let mut x = [self.x_row(row).add(k); M];
         for (m, x) in x.iter_mut().enumerate() {
             *x = self.x_row(row + m).add(k);
         }
-        for n in (0..PASS_COLUMNS).step_by(N) {
-            let w = [
-                pass.weights[n].as_ptr().cast(),
-                pass.weights[n + 1].as_ptr().cast(),
-            ];
-            let mut sums = [[S::splat(0.0); N]; M];
-            for m in 0..M {
-                for i in 0..N {
-                    sums[m][i] = S::load(pass.lanes[slot + m][n + i].as_ptr());
-                }
+        // A last incomplete sixteen is padded, as the weights are.
+        let whole = cols / LANES * LANES;
+        let mut rests = AtLine([[0.0_f32; LANES]; M]);
+        if whole < cols {
+            for (x, rest) in x.iter().zip(&mut rests.0) {
+                x.add(whole)
+                    .copy_to_nonoverlapping(rest.as_mut_ptr(), cols - whole);
             }
-            Corner { x, w }.add::<S, F32>(cols, 0, &mut sums);
-            for m in 0..M {
-                for i in 0..N {
-                    S::store(pass.lanes[slot + m][n + i].as_mut_ptr(), sums[m][i]);
+        }
+        for n in (0..TILE_COLUMNS).step_by(N) {
+            let at = column + n;
+            let w: [*const f32; N] = std::array::from_fn(|i| pass.weights[n + i].as_ptr());
+            for part in 0..S::PARTS {
+                let first = part * LANES / S::PARTS;
+                let mut sums = [[S::load_part(pass.lanes[slot][at].as_ptr()); N]; M];
+                for m in 0..M {
+                    for i in 0..N {
+                        sums[m][i] = S::load_part(pass.lanes[slot + m][at + i].as_ptr().add(first));
+                    }
+                }
+                // Each round also asks for one of the rows that come next.
+                let round = n / N * S::PARTS + part;
+                let next = self.x_row((row + M + round).min(self.rows.len() - 1)).add(k);
+                for k in (first..whole).step_by(LANES) {
+                    S::prefetch(next.add(k).cast());
+                    multiply_parts::<S, M, N>(&x, k, &w, k, &mut sums);
+                }
+                if whole < cols {
+                    let rest: [*const f32; M] = std::array::from_fn(|m| rests.0[m].as_ptr());
+                    multiply_parts::<S, M, N>(&rest, first, &w, whole + first, &mut sums);
+                }
+                for m in 0..M {
+                    for i in 0..N {
+                        S::store_part(
+                            pass.lanes[slot + m][at + i].as_mut_ptr().add(first),
+                            sums[m][i],
+                        );
+                    }
                 }
             }
         }
     }
 }
 
-/// Converts a row of weights.
+/// `sums[m][n] += x[m][k..] · w[n][j..]`, one register each.
 #[inline(always)]
-unsafe fn unpack<S: Simd, E: Element>(from: *const u8, to: &mut [f32]) {
-    let whole = to.len() / LANES * LANES;
-    for k in (0..whole).step_by(LANES) {
-        S::store(to.as_mut_ptr().add(k), E::load::<S>(from.add(k * E::BYTES)));
+unsafe fn multiply_parts<S: Simd, const M: usize, const N: usize>(
+    x: &[*const f32; M],
+    k: usize,
+    w: &[*const f32; N],
+    j: usize,
+    sums: &mut [[S::Part; N]; M],
+) {
+    let mut rows = [S::load_part(x[0].add(k)); M];
+    for m in 1..M {
+        rows[m] = S::load_part(x[m].add(k));
     }
-    let mut rest = [0_u8; 4 * LANES];
-    let count = to.len() - whole;
-    from.add(whole * E::BYTES)
-        .copy_to_nonoverlapping(rest.as_mut_ptr(), count * E::BYTES);
-    let mut values = [0.0; LANES];
-    S::store(values.as_mut_ptr(), E::load::<S>(rest.as_ptr()));
-    to[whole..].copy_from_slice(&values[..count]);
+    for n in 0..N {
+        let column = S::load_part(w[n].add(j));
+        for m in 0..M {
+            sums[m][n] = S::fma_part(rows[m], column, sums[m][n]);
+        }
+    }
+}
+
+/// Converts a row of weights, padded with zeros to whole vectors.
+///
+/// # Safety
+/// `to` has room for the padding.
+#[inline(always)]
+unsafe fn unpack<S: Simd, E: Element>(from: *const u8, count: usize, to: *mut f32) {
+    let whole = count / LANES * LANES;
+    for k in (0..whole).step_by(LANES) {
+        S::store(to.add(k), E::load::<S>(from.add(k * E::BYTES)));
+    }
+    if whole < count {
+        let mut rest = [0_u8; 4 * LANES];
+        from.add(whole * E::BYTES)
+            .copy_to_nonoverlapping(rest.as_mut_ptr(), (count - whole) * E::BYTES);
+        S::store(to.add(whole), E::load::<S>(rest.as_ptr()));
+    }
 }
