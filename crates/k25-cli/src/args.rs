@@ -1,0 +1,410 @@
+//! The command line as people type it. Each subcommand's file turns its flags into library calls.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use k25_model::synth::Preset;
+
+/// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
+#[derive(Debug, Parser)]
+#[command(name = "k25", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  k25 synth tiny /tmp/tiny                      a small random checkpoint in the real layout
+  k25 inspect ./Kimi-K2.5                       what is in a checkpoint, and what is odd
+  k25 generate ./Kimi-K2.5 \"Why is the sky blue?\"
+  k25 verify fixtures                           compare with the reference's values")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a checkpoint's architecture, parameters and tensors, and what is missing or odd
+    Inspect(InspectArgs),
+    /// Compare the model, the preprocessing and the text handling with reference values
+    Verify(VerifyArgs),
+    /// Answer one prompt
+    Generate(GenerateArgs),
+    /// Talk to a model, turn by turn
+    Chat(ChatArgs),
+    /// Show the prompt that a conversation becomes
+    Render(RenderArgs),
+    /// Turn text into token ids, or ids into text
+    Tokenize(TokenizeArgs),
+    /// Write a random checkpoint in the real layout, for benchmarks and tests
+    Synth(SynthArgs),
+    /// Measure speed beside what this machine could do at most
+    Bench(BenchArgs),
+}
+
+/// `k25 inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 inspect ./Kimi-K2.5
+  k25 inspect ./Kimi-K2.5 --json | jq .parameters")]
+pub struct InspectArgs {
+    /// Folder of the checkpoint
+    pub dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 0 if every expectation holds, 1 if any falls short.
+
+Examples:
+  k25 verify fixtures                  every part of a fixture folder
+  k25 verify fixtures/t1 fixtures/t2   single model folders; pictures lie beside them
+  k25 verify fixtures --short          only what falls short or was not checked")]
+pub struct VerifyArgs {
+    /// Folders with expectations: a model folder, or a folder of several parts
+    #[arg(required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Print only items that fall short or were not checked
+    #[arg(long)]
+    pub short: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A terminal shows the reasoning faintly, then the answer; a pipe gets the answer alone (or
+everything with --json). Ctrl-C ends the answer.
+
+Examples:
+  k25 generate ./Kimi-K2.5 \"Why is the sky blue?\"
+  k25 generate ./Kimi-K2.5 --instant --image cat.png \"What is this?\"
+  k25 generate ./Kimi-K2.5 --messages conversation.json --json
+  echo \"Summarise: …\" | k25 generate ./Kimi-K2.5 -")]
+pub struct GenerateArgs {
+    /// The model to run
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The user's message; `-` reads it from standard input
+    #[arg(required_unless_present = "messages", conflicts_with = "messages")]
+    pub prompt: Option<String>,
+    /// A conversation as JSON (the OpenAI form: a list of messages, or an object with `messages`
+    /// and `tools`) instead of one message; `-` reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    /// Show a picture to the model, before the text (PNG, JPEG, WebP, GIF, BMP; may be repeated)
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "messages")]
+    pub images: Vec<PathBuf>,
+    /// Show a film to the model, before the text (needs ffmpeg; GIF does not; may be repeated)
+    #[arg(long = "video", value_name = "FILE", conflicts_with = "messages")]
+    pub videos: Vec<PathBuf>,
+    /// The system message
+    #[arg(long, conflicts_with = "messages")]
+    pub system: Option<String>,
+    /// Use the prompt as it is, without chat template; names of special tokens count as such
+    #[arg(long, conflicts_with_all = ["messages", "images", "videos", "system", "thinking", "instant"])]
+    pub raw: bool,
+    /// How to draw tokens
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Print one JSON object at the end instead of streaming text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 chat`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Within the chat: /image FILE, /video FILE, /thinking, /instant, /clear, /help, /quit.
+
+Example:
+  k25 chat ./Kimi-K2.5 --instant")]
+pub struct ChatArgs {
+    /// The model to run
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The system message
+    #[arg(long)]
+    pub system: Option<String>,
+    /// How to draw tokens
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// Which model runs, and how.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Folder of the checkpoint
+    pub dir: PathBuf,
+    /// Folder of the tokenizer, if it is not in the checkpoint's
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// How to compute
+    #[arg(long, value_name = "HOW", default_value = "fast")]
+    pub execution: Execution,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Tokens to keep room for, prompt and answer together [default: what the model was trained
+    /// for, or 4 GiB hold]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub context: Option<usize>,
+}
+
+/// How a model is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Execution {
+    /// SIMD kernels on the weights as they are stored; f32 activations
+    Fast,
+    /// Plain f32 in a fixed order of sums; what `verify` checks
+    Reference,
+}
+
+/// How tokens are drawn. The defaults are what the model's makers recommend.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// Let the model reason before it answers [default]
+    #[arg(long, conflicts_with = "instant")]
+    pub thinking: bool,
+    /// Answer at once
+    #[arg(long)]
+    pub instant: bool,
+    /// Most tokens to generate [default: 4096, or what there is room for]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub max_tokens: Option<usize>,
+    /// 0 always takes the likeliest token [default: 1.0 thinking, 0.6 instant]
+    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Draw from the likeliest tokens that have this much probability together [default: 0.95]
+    #[arg(long, value_name = "P", value_parser = above_zero_to_one, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Draw from this many of the likeliest tokens [default: all]
+    #[arg(long, value_name = "K", value_parser = positive)]
+    pub top_k: Option<usize>,
+    /// Leave out tokens less likely than this fraction of the likeliest [default: 0]
+    #[arg(long, value_name = "P", value_parser = zero_to_one, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// The same seed gives the same answer [default: a random one, printed with --json]
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// `k25 render`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 render conversation.json
+  k25 render conversation.json --instant --ids --tokenizer ./Kimi-K2.5
+  echo '[{\"role\":\"user\",\"content\":\"Hi\"}]' | k25 render -")]
+pub struct RenderArgs {
+    /// A conversation as JSON (a list of messages, or an object with `messages` and `tools`);
+    /// `-` reads it from standard input
+    pub conversation: PathBuf,
+    /// Tools as JSON, in the OpenAI form
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
+    /// Render for an answer without reasoning
+    #[arg(long)]
+    pub instant: bool,
+    /// Do not open the assistant's answer at the end
+    #[arg(long)]
+    pub no_generation_prompt: bool,
+    /// Keep the reasoning of earlier turns (K2.6)
+    #[arg(long)]
+    pub preserve_thinking: bool,
+    /// Do exactly as the model's own template and tokenizer do, where k25 would mend it: foreign
+    /// tool call ids, a null reasoning, names of special tokens in text
+    #[arg(long)]
+    pub verbatim: bool,
+    /// Print token ids too (needs --tokenizer)
+    #[arg(long, requires = "tokenizer")]
+    pub ids: bool,
+    /// Folder with tiktoken.model and tokenizer_config.json
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 tokenize`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 tokenize ./Kimi-K2.5 \"Hello, world!\"
+  k25 tokenize ./Kimi-K2.5 --decode 19180,11,2695
+  k25 tokenize ./Kimi-K2.5 - < book.txt --json")]
+pub struct TokenizeArgs {
+    /// Folder with tiktoken.model and tokenizer_config.json
+    pub tokenizer: PathBuf,
+    /// The text; `-` reads it from standard input
+    #[arg(required_unless_present = "decode")]
+    pub text: Option<String>,
+    /// Read special tokens such as <|im_end|> in the text as such (text from strangers: do not)
+    #[arg(long)]
+    pub specials: bool,
+    /// Turn these ids into text instead, separated by commas
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["text", "specials"])]
+    pub decode: Option<Vec<u32>>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 synth`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Presets: tiny (with vision, a few MB), mid (8.25 B parameters, 5.2 GB, text only), layer (one MoE
+layer of the real shape), kimi-k2.5 (the real shape, 554 GB; with --sparse a few MB on disk).
+
+Examples:
+  k25 synth tiny /tmp/tiny
+  k25 synth kimi-k2.5 /tmp/k25-holes --sparse")]
+pub struct SynthArgs {
+    /// Which shape
+    #[arg(value_parser = preset())]
+    pub preset: Preset,
+    /// Folder to write; must be empty or absent
+    pub dir: PathBuf,
+    /// Decides every weight
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// True headers over file holes: every weight reads as zero
+    #[arg(long)]
+    pub sparse: bool,
+}
+
+fn preset() -> impl TypedValueParser<Value = Preset> {
+    let named =
+        |name: String| Preset::from_name(&name).expect("only names of presets are possible");
+    PossibleValuesParser::new(Preset::ALL.map(Preset::name)).map(named)
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, "it must be a number of at least 0", |number| {
+        number >= 0.0
+    })
+}
+
+fn above_zero_to_one(text: &str) -> Result<f32, String> {
+    number(text, "it must be above 0 and at most 1", |number| {
+        number > 0.0 && number <= 1.0
+    })
+}
+
+fn zero_to_one(text: &str) -> Result<f32, String> {
+    number(text, "it must be from 0 to 1", |number| {
+        (0.0..=1.0).contains(&number)
+    })
+}
+
+fn number(text: &str, expected: &str, holds: impl Fn(f32) -> bool) -> Result<f32, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|&number: &f32| number.is_finite() && holds(number));
+    number.ok_or_else(|| expected.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}
+
+/// `k25 bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Measures this machine's roofs first, and prints every figure with its fraction of them. Close other
+programs: a busy machine lowers both, but not evenly.
+
+Examples:
+  k25 bench                                            the machine and one attention layer
+  k25 synth mid /tmp/mid && k25 bench /tmp/mid         the benchmark model
+  k25 synth layer /tmp/layer && \\
+    k25 bench /tmp/layer --depths= --prompts= --batches= --sharing 0 --moe-rows 1,8,64,512")]
+pub struct BenchArgs {
+    /// Folder of a checkpoint
+    pub dir: Option<PathBuf>,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Dense matrices: as stored, or quantised at load
+    #[arg(long, value_name = "FORMAT", default_value = "int8")]
+    pub dense: Dense,
+    /// What experts' weights are multiplied with
+    #[arg(long, value_name = "FORMAT", default_value = "int8")]
+    pub activations: Activations,
+    /// Cached rows
+    #[arg(long, value_name = "FORMAT", default_value = "f32")]
+    pub cache: Cache,
+    /// Decode after this many cached tokens
+    #[arg(long, value_name = "N,…", value_delimiter = ',', num_args = 0.., default_value = "0,4096,16384")]
+    pub depths: Vec<usize>,
+    /// Prefill prompts of this length
+    #[arg(long, value_name = "N,…", value_delimiter = ',', num_args = 0.., default_value = "512,2048")]
+    pub prompts: Vec<usize>,
+    /// Decode this many sequences together
+    #[arg(long, value_name = "N,…", value_delimiter = ',', num_args = 0.., default_value = "8")]
+    pub batches: Vec<usize>,
+    /// Serve this many requests with one prefix of 1,024 tokens; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub sharing: usize,
+    /// Run one MoE layer alone on this many rows
+    #[arg(long, value_name = "N,…", value_delimiter = ',', num_args = 0..)]
+    pub moe_rows: Vec<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Formats of dense matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dense {
+    /// As the checkpoint has them
+    #[value(name = "bf16")]
+    Stored,
+    /// int8, one scale per row and 128 columns
+    Int8,
+}
+
+/// Formats of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    /// Exact products
+    F32,
+    /// int8 in groups of 32
+    Int8,
+}
+
+/// Formats of cached rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cache {
+    /// As computed
+    F32,
+    /// Half the memory
+    Bf16,
+    /// A quarter of the memory
+    Int8,
+}

@@ -1,0 +1,39 @@
+//! The subcommands, each in its file: flags to library calls, results to text.
+
+mod bench;
+mod chat;
+mod generate;
+mod inspect;
+mod render;
+mod synth;
+mod tokenize;
+mod verify;
+
+use anyhow::Result;
+
+use crate::args::Command;
+
+/// How a command that did its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Done,
+    /// The work is done, and what was looked at is not as it should be.
+    FallsShort,
+    /// Ctrl-C ended it early.
+    Interrupted,
+}
+
+/// Runs a subcommand.
+pub fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Render(args) => render::run(&args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Synth(args) => synth::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

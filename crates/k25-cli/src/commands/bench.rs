@@ -1,0 +1,95 @@
+//! `k25 bench`: how fast this machine computes, beside what it could do at most.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use k25_bench::{BenchOptions, Figure, Machine};
+use k25_model::fast::{ActivationFormat, DenseFormat, FastOptions, LatentFormat};
+
+use super::Outcome;
+use crate::args::{self, BenchArgs};
+use crate::output::{Status, print_json};
+
+pub fn run(args: &BenchArgs) -> Result<Outcome> {
+    let options = options(args);
+    let status = Status::show("measuring this machine's roofs …");
+    let mut sink = |machine: &Machine, figure: Option<&Figure>| {
+        if args.json {
+            return;
+        }
+        status.update("");
+        let printed = match figure {
+            None => print_machine(machine),
+            Some(figure) => print_figure(figure),
+        };
+        if printed.is_err() {
+            // Nobody reads the table any more.
+            std::process::exit(1);
+        }
+        status.update("measuring …");
+    };
+    let report = k25_bench::run(&options, &mut sink)?;
+    drop(status);
+    if args.json {
+        print_json(&report)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn options(args: &BenchArgs) -> BenchOptions {
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    BenchOptions {
+        model: args.dir.clone(),
+        threads,
+        fast: FastOptions {
+            dense: match args.dense {
+                args::Dense::Stored => DenseFormat::Stored,
+                args::Dense::Int8 => DenseFormat::Int8,
+            },
+            activations: match args.activations {
+                args::Activations::F32 => ActivationFormat::F32,
+                args::Activations::Int8 => ActivationFormat::Int8,
+            },
+            fetch_ahead: false,
+        },
+        cache: match args.cache {
+            args::Cache::F32 => LatentFormat::F32,
+            args::Cache::Bf16 => LatentFormat::Bf16,
+            args::Cache::Int8 => LatentFormat::Int8,
+        },
+        depths: args.depths.clone(),
+        prompts: args.prompts.clone(),
+        batches: args.batches.clone(),
+        sharing: args.sharing,
+        moe_rows: args.moe_rows.clone(),
+    }
+}
+
+fn print_machine(machine: &Machine) -> io::Result<()> {
+    writeln!(
+        io::stdout(),
+        "this machine   {} · {} · {} threads\n  read {:.1} GB/s ({} streams per thread) · INT4 {:.0} Gop/s · int8 {:.0} Gop/s · f32 {:.0} GFLOP/s\n",
+        machine.processor,
+        machine.isa,
+        machine.threads,
+        machine.read_bytes_per_second / 1e9,
+        machine.read_streams,
+        machine.int4_ops_per_second / 1e9,
+        machine.int8_ops_per_second / 1e9,
+        machine.f32_ops_per_second / 1e9,
+    )
+}
+
+fn print_figure(figure: &Figure) -> io::Result<()> {
+    let of_roof = figure.of_roof.map_or(String::new(), |of_roof| {
+        format!("{:>4.0} % of the roof", of_roof * 100.0)
+    });
+    let note = figure.note.as_deref().unwrap_or_default();
+    let line = format!(
+        "{:<52} {:>9.2} {:<6} {of_roof}  {note}",
+        figure.name, figure.value, figure.unit
+    );
+    writeln!(io::stdout(), "{}", line.trim_end())
+}

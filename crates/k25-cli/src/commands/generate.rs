@@ -1,0 +1,215 @@
+//! `k25 generate`: one answer.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Result;
+use k25_chat::{
+    Content, Conversation, Media, MediaKind, Message, ParsedMessage, ParsedToolCall, Part, Reading,
+    Role,
+};
+use k25_local::{FinishReason, Finished, LocalModel, Prepared};
+use serde::Serialize;
+
+use super::Outcome;
+use crate::answer::{
+    AnswerPrinter, cost_line, open, random_seed, render_options, run as answer, sampling,
+    tokens_per_second,
+};
+use crate::args::{GenerateArgs, SamplingArgs};
+use crate::input::{Source, media_address, text_or_stdin};
+use crate::interrupt::Interrupt;
+use crate::output::{Screen, print_json};
+
+/// What the model is to read.
+enum Input {
+    Conversation(Conversation),
+    Raw(String),
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Reply<'a> {
+    content: Option<&'a str>,
+    reasoning: Option<&'a str>,
+    /// In the OpenAI form, so that they can go back into a conversation.
+    tool_calls: Vec<Call<'a>>,
+    finish_reason: &'static str,
+    usage: Tokens,
+    seed: u64,
+    timings: Timings,
+}
+
+#[derive(Debug, Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Tokens {
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    completion_tokens: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Timings {
+    load_seconds: f64,
+    first_token_seconds: Option<f64>,
+    total_seconds: f64,
+    /// After the first token.
+    tokens_per_second: Option<f64>,
+}
+
+pub fn run(args: GenerateArgs) -> Result<Outcome> {
+    let GenerateArgs {
+        model: model_args,
+        prompt,
+        messages,
+        images,
+        videos,
+        system,
+        raw,
+        sampling: flags,
+        json,
+    } = args;
+    let input = match (messages, prompt) {
+        (Some(path), _) => {
+            Input::Conversation(Source::of(&path).read_conversation(Reading::Service)?)
+        }
+        (None, prompt) => {
+            let text = text_or_stdin(prompt.unwrap_or_default())?;
+            if raw {
+                Input::Raw(text)
+            } else {
+                Input::Conversation(one_question(text, images, videos, system)?)
+            }
+        }
+    };
+    let interrupt = Interrupt::watch()?;
+    let (model, load_time) = open(&model_args)?;
+    let prepared = prepare(&model, input, &flags)?;
+    let seed = flags.seed.unwrap_or_else(random_seed);
+    let params = sampling(&flags, !flags.instant, model.room(&prepared), seed);
+    let finished = if json {
+        let (message, finished) = answer(&model, prepared, params, &interrupt, &mut |_| Ok(()))?;
+        print_json(&reply(&message, &finished, seed, load_time))?;
+        finished
+    } else {
+        let mut printer = AnswerPrinter::new(io::stdout(), Screen::stdout());
+        let (_, finished) = answer(&model, prepared, params, &interrupt, &mut |event| {
+            printer.show(event)
+        })?;
+        printer.finish()?;
+        show_cost(&finished);
+        finished
+    };
+    Ok(if finished.reason == FinishReason::Cancelled {
+        Outcome::Interrupted
+    } else {
+        Outcome::Done
+    })
+}
+
+/// A conversation of one message: media in the order of their flags, pictures first, then the text.
+fn one_question(
+    text: String,
+    images: Vec<std::path::PathBuf>,
+    videos: Vec<std::path::PathBuf>,
+    system: Option<String>,
+) -> Result<Conversation> {
+    // A shell's `echo` ends its line.
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    let mut parts = Vec::new();
+    for (kind, paths) in [(MediaKind::Image, images), (MediaKind::Video, videos)] {
+        for path in paths {
+            parts.push(Part::Media(Media {
+                kind,
+                source: Some(media_address(path)?),
+            }));
+        }
+    }
+    let content = if parts.is_empty() {
+        Content::Text(text)
+    } else {
+        parts.push(Part::Text(text));
+        Content::Parts(parts)
+    };
+    let question = Message {
+        content: Some(content),
+        ..Message::new(Role::User, "")
+    };
+    let system = system.map(Message::system);
+    Ok(Conversation::new(
+        system.into_iter().chain([question]).collect(),
+    ))
+}
+
+fn prepare(model: &LocalModel, input: Input, flags: &SamplingArgs) -> Result<Prepared> {
+    Ok(match input {
+        Input::Conversation(conversation) => model.prepare(conversation, &render_options(flags))?,
+        Input::Raw(text) => model.prepare_raw(&text)?,
+    })
+}
+
+/// Says on a terminal what the answer cost, and why it stopped if that needs saying.
+fn show_cost(finished: &Finished) {
+    let screen = Screen::stderr();
+    if !screen.is_terminal {
+        return;
+    }
+    let why = match finished.reason {
+        FinishReason::Length => " · cut off by --max-tokens or the context",
+        FinishReason::Cancelled => " · interrupted",
+        _ => "",
+    };
+    eprintln!(
+        "{}{}{why}{}",
+        screen.dim(),
+        cost_line(finished),
+        screen.plain()
+    );
+}
+
+fn reply<'a>(
+    message: &'a ParsedMessage,
+    finished: &Finished,
+    seed: u64,
+    load_time: Duration,
+) -> Reply<'a> {
+    let call = |call: &'a ParsedToolCall| Call {
+        id: &call.id,
+        kind: "function",
+        function: Function {
+            name: &call.name,
+            arguments: &call.arguments,
+        },
+    };
+    Reply {
+        content: message.content.as_deref(),
+        reasoning: message.reasoning.as_deref(),
+        tool_calls: message.tool_calls.iter().map(call).collect(),
+        finish_reason: finished.reason.as_str(),
+        usage: Tokens {
+            prompt_tokens: finished.usage.prompt_rows,
+            cached_tokens: finished.usage.cached_rows,
+            completion_tokens: finished.usage.generated_tokens,
+        },
+        seed,
+        timings: Timings {
+            load_seconds: load_time.as_secs_f64(),
+            first_token_seconds: finished.timing.first_token.map(|time| time.as_secs_f64()),
+            total_seconds: finished.timing.total.as_secs_f64(),
+            tokens_per_second: tokens_per_second(finished),
+        },
+    }
+}

@@ -1,0 +1,11 @@
+//! The `k25` command as people run it: the real program on fixtures and on broken input.
+
+mod chat;
+mod command;
+mod generate;
+mod inspect;
+mod render;
+mod synth;
+mod tokenize;
+mod usage;
+mod verify;
