@@ -70,11 +70,14 @@ impl MediaConfig {
     /// K2.5's settings with the patch geometry of `vision`: what holds for a folder without a
     /// `preprocessor_config.json`.
     pub fn for_vision(vision: &VisionConfig) -> Self {
+        let default = Self::default();
         Self {
             patch_size: vision.patch_size,
             merge_kernel_size: vision.merge_kernel_size[0],
-            temporal_merge_kernel_size: vision.init_pos_emb_time,
-            ..Self::default()
+            temporal_merge_kernel_size: default
+                .temporal_merge_kernel_size
+                .min(vision.init_pos_emb_time),
+            ..default
         }
     }
 
