@@ -100,10 +100,14 @@ impl<R: ModelRunner> Engine<R> {
         }
         self.logits.clear();
         match self.runner.run(&batch, &mut self.logits) {
-            Ok(()) => batch
-                .spans
-                .iter()
-                .for_each(|span| self.take_span(&batch, span)),
+            Ok(()) => {
+                let expected = batch.logits_rows.len() * self.runner.vocab_size();
+                assert_eq!(self.logits.len(), expected, "a runner's logits");
+                batch
+                    .spans
+                    .iter()
+                    .for_each(|span| self.take_span(&batch, span));
+            }
             Err(error) => self.fail(&batch, &error.to_string()),
         }
         true

@@ -416,3 +416,115 @@ impl PagedCache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::prompt::Prompt;
+
+    const BLOCK_ROWS: usize = 4;
+
+    fn cache(blocks: u32) -> PagedCache {
+        let sharing = Sharing::On {
+            worth_waiting_rows: 2,
+        };
+        PagedCache::new(blocks, BLOCK_ROWS, sharing)
+    }
+
+    fn rows(tokens: &[u32]) -> SequenceRows {
+        let prompt = Prompt::text(tokens.to_vec()).expect("a prompt");
+        SequenceRows::new(Arc::new(prompt))
+    }
+
+    /// Reserves and announces all of `rows`, as a step does that computes them.
+    fn announce(cache: &mut PagedCache, table: &mut BlockTable, rows: &SequenceRows) {
+        let until = rows.tokens().len();
+        cache.reserve(table, until).expect("room");
+        cache.announce(table, rows, until, true);
+    }
+
+    #[test]
+    fn who_comes_second_waits_and_shares() {
+        let mut cache = cache(10);
+        let (first, second) = (rows(&[1, 2, 3, 4, 5, 6, 7]), rows(&[1, 2, 3, 4, 5, 6, 9]));
+        let (mut a, mut b) = (BlockTable::default(), BlockTable::default());
+        announce(&mut cache, &mut a, &first);
+        assert_eq!(cache.adopt(&mut b, &second, 6), Adoption::Wait);
+        cache.commit(&mut a, 7);
+
+        assert_eq!(cache.adopt(&mut b, &second, 6), Adoption::Proceed);
+        assert_eq!(b.rows(), 6);
+        assert_eq!(b.blocks()[0], a.blocks()[0], "a whole block is shared");
+        let copy = BlockCopy {
+            from: a.blocks()[1],
+            to: b.blocks()[1],
+            rows: 2,
+        };
+        assert_eq!(cache.take_copies(), [copy], "of another, the beginning");
+        cache.audit([&a, &b].into_iter()).expect("sound");
+        assert_eq!(cache.available(), 7);
+    }
+
+    #[test]
+    fn what_is_withdrawn_was_never_there() {
+        let mut cache = cache(10);
+        let sequence = rows(&[1, 2, 3, 4, 5, 6, 7]);
+        let (mut a, mut b) = (BlockTable::default(), BlockTable::default());
+        announce(&mut cache, &mut a, &sequence);
+        cache.retire(&mut a, &sequence);
+        assert_eq!(cache.free(), 10, "nothing was computed, so nothing is kept");
+        assert_eq!(cache.adopt(&mut b, &sequence, 6), Adoption::Proceed);
+        assert_eq!(b.rows(), 0);
+        cache.audit([&a, &b].into_iter()).expect("sound");
+    }
+
+    #[test]
+    fn equal_blocks_become_one() {
+        let mut cache = cache(10);
+        let sequence = rows(&[1, 2, 3, 4, 5]);
+        let mut tables = [BlockTable::default(), BlockTable::default()];
+        for table in &mut tables {
+            announce(&mut cache, table, &sequence);
+        }
+        for table in &mut tables {
+            cache.commit(table, 5);
+        }
+        assert_eq!(cache.available(), 6);
+        let [a, mut b] = tables;
+        assert_eq!(cache.adopt(&mut b, &sequence, 4), Adoption::Proceed);
+        assert_eq!(b.blocks()[0], a.blocks()[0]);
+        assert_eq!(cache.available(), 7);
+        cache.audit([&a, &b].into_iter()).expect("sound");
+    }
+
+    #[test]
+    fn retired_rows_stay_until_their_room_is_needed() {
+        let mut cache = cache(3);
+        let sequence = rows(&[1, 2, 3, 4, 5, 6]);
+        let mut table = BlockTable::default();
+        announce(&mut cache, &mut table, &sequence);
+        cache.commit(&mut table, 6);
+        cache.retire(&mut table, &sequence);
+        assert_eq!((cache.free(), cache.available()), (1, 3));
+
+        assert_eq!(cache.reserve(&mut table, 12), Ok(()));
+        assert_eq!(cache.reserve(&mut table, 13), Err(OutOfBlocks));
+        cache.retire(&mut table, &sequence);
+        assert_eq!(cache.free(), 3);
+    }
+
+    #[test]
+    fn without_sharing_everyone_is_alone() {
+        let mut cache = PagedCache::new(10, BLOCK_ROWS, Sharing::Off);
+        let sequence = rows(&[1, 2, 3, 4, 5]);
+        let (mut a, mut b) = (BlockTable::default(), BlockTable::default());
+        announce(&mut cache, &mut a, &sequence);
+        cache.commit(&mut a, 5);
+        assert_eq!(cache.adopt(&mut b, &sequence, 4), Adoption::Proceed);
+        assert_eq!(b.rows(), 0);
+        cache.retire(&mut a, &sequence);
+        assert_eq!(cache.free(), 10);
+    }
+}

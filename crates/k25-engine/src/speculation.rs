@@ -47,20 +47,18 @@ impl Default for DraftLength {
 impl PromptLookup {
     /// At most `count` guesses at what follows `tokens`: what followed their end the last time.
     pub fn propose<'a>(&self, tokens: &'a [u32], count: usize) -> &'a [u32] {
-        let Some(before_tail) = tokens.len().checked_sub(self.ngram).filter(|_| count > 0) else {
+        let Some((&last, before_last)) = tokens.split_last().filter(|_| count > 0) else {
             return &[];
         };
-        let (tail, searched) = (&tokens[before_tail..], &tokens[..tokens.len() - 1]);
-        match searched
-            .windows(self.ngram)
-            .rposition(|window| window == tail)
-        {
-            Some(at) => {
-                let follow = at + self.ngram;
-                &tokens[follow..tokens.len().min(follow + count)]
-            }
-            None => &[],
-        }
+        let Some(start) = tokens.len().checked_sub(self.ngram) else {
+            return &[];
+        };
+        let tail = &before_last[start..];
+        // The last token alone decides nearly always, so the search runs at the speed of memory.
+        let follows = (self.ngram..tokens.len())
+            .rev()
+            .find(|&at| tokens[at - 1] == last && tokens[at - self.ngram..at - 1] == *tail);
+        follows.map_or(&[], |at| &tokens[at..tokens.len().min(at + count)])
     }
 }
 

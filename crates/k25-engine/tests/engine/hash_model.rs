@@ -36,6 +36,11 @@ impl HashModel {
         }
     }
 
+    /// Makes every cached row wrong, as new weights would.
+    pub fn scramble(&mut self) {
+        self.cache.fill(0xfa11);
+    }
+
     fn slot(&self, batch: &Batch, span: &Span, position: usize) -> usize {
         let (block, row) = batch.place(span, position, self.block_rows);
         block.index() * self.block_rows + row
@@ -81,7 +86,7 @@ impl ModelRunner for HashModel {
     fn run(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<(), &'static str> {
         self.runs += 1;
         if self.failing_runs.contains(&(self.runs - 1)) {
-            self.cache.fill(0xfa11);
+            self.scramble();
             return Err("a run that was to fail");
         }
         for copy in &batch.copies {

@@ -301,7 +301,7 @@ impl World {
         (request, inputs)
     }
 
-    /// Cancels somebody, or stops listening to somebody, or changes the model's weights for others.
+    /// Cancels somebody, stops listening to somebody, or takes the cache's content from everybody.
     fn disturb(&mut self) {
         if self.asked.is_empty() || !self.dice.one_in(15) {
             return;
@@ -317,7 +317,7 @@ impl World {
                 asked.cancelled = true;
                 asked.events = None;
             }
-            _ => self.engine.change_model(|_| ()),
+            _ => self.engine.change_model(HashModel::scramble),
         }
     }
 
