@@ -40,7 +40,7 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Med
     // Indices of runs, and the result.
     check_size(
         ImageFormat::Bmp,
-        (info.width.into(), info.height.unsigned_abs().into()),
+        (info.width.into(), info.height.unsigned_abs()),
         4,
         limits,
     )?;
@@ -234,12 +234,12 @@ impl Info {
 fn in_picture_order<T>(
     rows: impl DoubleEndedIterator<Item = T>,
     header: &Header,
-    mut visit: impl FnMut(T),
+    visit: impl FnMut(T),
 ) {
     if header.top_down {
-        rows.for_each(visit)
+        rows.for_each(visit);
     } else {
-        rows.rev().for_each(|row| visit(row))
+        rows.rev().for_each(visit);
     }
 }
 
@@ -358,7 +358,7 @@ fn runs(data: &[u8], header: &Header, four_bits: bool) -> Result<Vec<u8>, Fault>
     }
     let mut pixels = Vec::with_capacity(total * 3);
     in_picture_order(indices.chunks_exact(width), header, |row| {
-        append_row(row, header, &mut pixels)
+        append_row(row, header, &mut pixels);
     });
     Ok(pixels)
 }

@@ -297,7 +297,7 @@ mod tests {
             start("ls", &["/no/such/place"], Duration::from_secs(30)).expect("ls runs");
         let mut output = Vec::new();
         process.read_to_end(&mut output).expect("an end");
-        let error = process.finish().err().expect("ls fails");
+        let error = process.finish().expect_err("ls fails");
         assert!(
             matches!(&error, MediaError::Video { stderr, .. } if stderr.contains("/no/such/place")),
             "{error}"

@@ -215,35 +215,21 @@ fn blend_both(sums: impl Iterator<Item = u32>, into: &mut Vec<u8>) {
 }
 
 fn convert_row(colours: Colours, rows: &[Vec<u8>], pixels: &mut [u8]) {
-    let pixels = pixels.chunks_exact_mut(3).enumerate();
-    match colours {
-        Colours::Grey => pixels.for_each(|(x, pixel)| pixel.fill(rows[0][x])),
-        Colours::Rgb => {
-            pixels.for_each(|(x, pixel)| {
-                pixel.copy_from_slice(&[rows[0][x], rows[1][x], rows[2][x]])
-            });
-        }
-        Colours::YCbCr => {
-            pixels.for_each(|(x, pixel)| {
-                pixel.copy_from_slice(&rgb(rows[0][x], rows[1][x], rows[2][x]))
-            });
-        }
-        Colours::Cmyk => pixels.for_each(|(x, pixel)| {
-            let black = rows[3][x];
-            pixel
-                .copy_from_slice(&[0, 1, 2].map(|channel| less_ink(255 - rows[channel][x], black)));
-        }),
-        Colours::Ycck => pixels.for_each(|(x, pixel)| {
-            let black = rows[3][x];
-            pixel.copy_from_slice(
-                &rgb(rows[0][x], rows[1][x], rows[2][x]).map(|inverted| less_ink(inverted, black)),
-            );
-        }),
+    let at = |x: usize| [rows[0][x], rows[1][x], rows[2][x]];
+    for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+        let colour = match colours {
+            Colours::Grey => [rows[0][x]; 3],
+            Colours::Rgb => at(x),
+            Colours::YCbCr => rgb(at(x)),
+            Colours::Cmyk => at(x).map(|inverted| less_ink(255 - inverted, rows[3][x])),
+            Colours::Ycck => rgb(at(x)).map(|ink| less_ink(ink, rows[3][x])),
+        };
+        pixel.copy_from_slice(&colour);
     }
 }
 
 /// Luminance and two colour differences to RGB, in 16 fractional bits.
-fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     const fn fixed(value: f64) -> i32 {
         (value * 65_536.0 + 0.5) as i32
     }

@@ -40,9 +40,9 @@ enum Pass {
     AcRefine,
 }
 
-/// What a scan remembers from block to block, until a restart.
-#[derive(Default)]
-struct Memory {
+/// What goes on from block to block.
+struct Progress<'a> {
+    bits: BitReader<'a>,
     /// First coefficient of the component's last block, per component of the scan.
     dc: [i32; 4],
     /// Blocks to come that have no further coefficient.
@@ -134,49 +134,39 @@ impl Scan {
                 component.quantisation = Some(table.ok_or("a quantisation table is missing")?);
             }
         }
-        let mut bits = BitReader::new(data);
-        let mut memory = Memory::default();
+        let mut progress = Progress {
+            bits: BitReader::new(data),
+            dc: [0; 4],
+            empty_blocks: 0,
+        };
         let (across, down) = match self.components.as_slice() {
             [alone] => frame.components[alone.index].own_blocks(),
             _ => (frame.units_across, frame.units_down),
         };
         let pass = self.pass(frame);
         for unit in 0..across * down {
-            if tables.restart_interval > 0
-                && unit > 0
-                && unit.is_multiple_of(tables.restart_interval)
-            {
-                bits.restart(unit / tables.restart_interval - 1)?;
-                memory = Memory::default();
+            let interval = tables.restart_interval;
+            if interval > 0 && unit > 0 && unit.is_multiple_of(interval) {
+                progress.restart(unit / interval - 1)?;
             }
-            self.decode_unit(
-                pass,
-                unit % across,
-                unit / across,
-                frame,
-                tables,
-                &mut bits,
-                &mut memory,
-            )?;
-            if unit % across == 0 {
-                bits.check()?;
+            let (column, row) = (unit % across, unit / across);
+            self.decode_unit(pass, (column, row), frame, tables, &mut progress)?;
+            if column == 0 {
+                progress.bits.check()?;
             }
         }
-        bits.check()?;
-        Ok(bits.after_data())
+        progress.bits.check()?;
+        Ok(progress.bits.after_data())
     }
 
     /// One minimal coded unit: one block where a component is alone, else its share of each.
-    #[allow(clippy::too_many_arguments)]
     fn decode_unit(
         &self,
         pass: Pass,
-        column: usize,
-        row: usize,
+        (column, row): (usize, usize),
         frame: &mut Frame,
         tables: &Tables,
-        bits: &mut BitReader<'_>,
-        memory: &mut Memory,
+        progress: &mut Progress<'_>,
     ) -> Result<(), Fault> {
         let alone = self.components.len() == 1;
         for (place, scanned) in self.components.iter().enumerate() {
@@ -189,24 +179,37 @@ impl Scan {
             for y in row * down..(row + 1) * down {
                 for x in column * across..(column + 1) * across {
                     let block = component.block_mut(x, y);
-                    let dc = || tables.dc[scanned.dc].as_ref().ok_or(NO_TABLE);
-                    let ac = || tables.ac[scanned.ac].as_ref().ok_or(NO_TABLE);
-                    let last_dc = &mut memory.dc[place];
-                    match pass {
-                        Pass::Sequential => sequential(block, bits, dc()?, ac()?, last_dc)?,
-                        Pass::DcFirst => {
-                            block[0] = (next_dc(bits, dc()?, last_dc)? << self.shift) as i16
-                        }
-                        Pass::DcRefine => block[0] |= i16::from(bits.flag()) << self.shift,
-                        Pass::AcFirst => {
-                            self.ac_first(block, bits, ac()?, &mut memory.empty_blocks)?
-                        }
-                        Pass::AcRefine => {
-                            self.ac_refine(block, bits, ac()?, &mut memory.empty_blocks)?
-                        }
-                    }
+                    self.decode_block(pass, block, (place, scanned), tables, progress)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn decode_block(
+        &self,
+        pass: Pass,
+        block: &mut [i16],
+        (place, scanned): (usize, &ScanComponent),
+        tables: &Tables,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Fault> {
+        let Progress {
+            bits,
+            dc,
+            empty_blocks,
+        } = progress;
+        let dc_table = || tables.dc[scanned.dc].as_ref().ok_or(NO_TABLE);
+        let ac_table = || tables.ac[scanned.ac].as_ref().ok_or(NO_TABLE);
+        match pass {
+            Pass::Sequential => sequential(block, bits, dc_table()?, ac_table()?, &mut dc[place])?,
+            Pass::DcFirst => {
+                let value = next_dc(bits, dc_table()?, &mut dc[place])?;
+                block[0] = (value << self.shift) as i16;
+            }
+            Pass::DcRefine => block[0] |= i16::from(bits.flag()) << self.shift,
+            Pass::AcFirst => self.ac_first(block, bits, ac_table()?, empty_blocks)?,
+            Pass::AcRefine => self.ac_refine(block, bits, ac_table()?, empty_blocks)?,
         }
         Ok(())
     }
@@ -279,6 +282,15 @@ impl Scan {
     }
 }
 
+impl Progress<'_> {
+    /// Passes a restart marker, behind which nothing is remembered.
+    fn restart(&mut self, index: usize) -> Result<(), Fault> {
+        self.bits.restart(index)?;
+        (self.dc, self.empty_blocks) = ([0; 4], 0);
+        Ok(())
+    }
+}
+
 fn run_and_size(symbol: u8) -> (usize, u32) {
     (usize::from(symbol >> 4), u32::from(symbol & 15))
 }
@@ -347,7 +359,8 @@ fn refine_zeros(
             }
             zeros -= 1;
         } else if bits.flag() && *value & bit == 0 {
-            *value += if *value > 0 { bit } else { -bit };
+            // It wraps only where a damaged file refines a value beyond any real one.
+            *value = value.wrapping_add(if *value > 0 { bit } else { -bit });
         }
     }
     Ok(places.end)
