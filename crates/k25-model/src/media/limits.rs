@@ -38,8 +38,8 @@ pub struct VideoLimits {
     pub decoded_frames: usize,
     /// Most frames that are sampled. Default 4,096.
     pub sampled_frames: usize,
-    /// Most patches of all sampled frames together. Default 4,194,304: in chunks of four frames, as
-    /// many tokens as the model's context window of 262,144.
+    /// Most patches of all sampled frames together. Default 1,048,576: 65,536 tokens in chunks of
+    /// four frames, and 2.5 GB for whoever holds all chunks at once.
     pub patches: usize,
     /// Time that one pass over a video may take; there are two. Default five minutes.
     pub timeout: Duration,
@@ -52,7 +52,7 @@ impl Default for VideoLimits {
             frame_pixels: 7_680 * 4_320,
             decoded_frames: 1_000_000,
             sampled_frames: 4_096,
-            patches: 1 << 22,
+            patches: 1 << 20,
             timeout: Duration::from_secs(300),
         }
     }

@@ -8,10 +8,3 @@ pub struct VisionItem {
     /// `[t · h · w, 3, patch, patch]` in the order frame, patch row, patch column.
     pub patches: Vec<f32>,
 }
-
-impl VisionItem {
-    /// Patches in the item.
-    pub fn patch_count(&self) -> usize {
-        self.grid.iter().product()
-    }
-}

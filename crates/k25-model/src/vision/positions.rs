@@ -104,3 +104,66 @@ fn blend(input: &[f32], cell: usize, taps: &[[(usize, f32); TAPS]]) -> Vec<f32> 
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(height: usize, width: usize, value: impl Fn(usize, usize) -> f32) -> PositionTable {
+        let cells = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
+        PositionTable {
+            values: cells.map(|(row, column)| value(row, column)).collect(),
+            height,
+            width,
+        }
+    }
+
+    #[test]
+    fn the_tables_own_size_is_the_table() {
+        let table = table(5, 7, |row, column| (row * 31 + column) as f32);
+        assert_eq!(resample(&table, 5, 7), table.values);
+    }
+
+    #[test]
+    fn a_slope_stays_a_slope_away_from_the_borders() {
+        let table = table(64, 64, |row, column| row as f32 + 100.0 * column as f32);
+        let (height, width) = (40, 96);
+        let plane = resample(&table, height, width);
+        for row in 3..height - 3 {
+            for column in 4..width - 4 {
+                let source =
+                    |index: usize, size: usize| (index as f32 + 0.5) * 64.0 / size as f32 - 0.5;
+                let expected = source(row, height) + 100.0 * source(column, width);
+                let found = plane[row * width + column];
+                // Weights with a = -0.75 bend a slope by up to 0.07 cells; f32 noise is far smaller.
+                assert!(
+                    (found - expected).abs() < 0.07 * 101.0,
+                    "{row}, {column}: {found} and {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn far_larger_and_smaller_sizes_stay_within_the_table() {
+        let table = table(64, 64, |_, _| 2.5);
+        for (height, width) in [(1, 1), (2, 512), (512, 2), (3, 200)] {
+            let plane = resample(&table, height, width);
+            assert_eq!(plane.len(), height * width);
+            // Four weights sum to 1 up to their rounding.
+            assert!(
+                plane.iter().all(|value| (value - 2.5).abs() < 1e-5),
+                "{height} x {width}"
+            );
+        }
+    }
+
+    #[test]
+    fn time_zero_is_zeros_and_ones() {
+        assert_eq!(temporal(0, 6), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let later = temporal(2, 4);
+        let expected =
+            [2.0f64.sin(), 0.02f64.sin(), 2.0f64.cos(), 0.02f64.cos()].map(|value| value as f32);
+        assert_eq!(later, expected);
+    }
+}

@@ -73,3 +73,61 @@ fn cos_sin(position: usize, frequency: f32) -> (f32, f32) {
     let angle = f64::from(position as f32 * frequency);
     (angle.cos() as f32, angle.sin() as f32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::VisionItem;
+
+    fn config() -> VisionConfig {
+        VisionConfig {
+            patch_size: 1,
+            hidden_size: 16,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 1,
+            merge_kernel_size: [2, 2],
+            init_pos_emb_height: 4,
+            init_pos_emb_width: 4,
+            init_pos_emb_time: 4,
+            mm_hidden_size: 16,
+            text_hidden_size: 1,
+            projector_ln_eps: 1e-5,
+        }
+    }
+
+    fn turned(angles: &RotaryAngles, row: usize) -> Vec<f32> {
+        let mut head = [1.0, 0.0].repeat(4);
+        angles.rotate(row, &mut head);
+        head
+    }
+
+    #[test]
+    fn even_pairs_turn_with_the_column_and_odd_ones_with_the_row() {
+        let item = VisionItem {
+            grid: [2, 2, 4],
+            patches: vec![0.0; 16 * 3],
+        };
+        let packing = Packing::new(&[item], &config()).expect("a packing");
+        let angles = RotaryAngles::new(&packing, &config());
+        // Row 1, column 3; frequencies 1 and 10000^(-4/8) = 0.01.
+        let expected: Vec<f32> = [3.0f32, 1.0, 0.03, 0.01]
+            .iter()
+            .flat_map(|angle| [angle.cos(), angle.sin()])
+            .collect();
+        for (found, expected) in turned(&angles, 7).iter().zip(&expected) {
+            // One rounding of cosine and sine each.
+            assert!((found - expected).abs() < 1e-6, "{found} and {expected}");
+        }
+        assert_eq!(
+            turned(&angles, 7),
+            turned(&angles, 8 + 7),
+            "frames repeat the angles"
+        );
+        assert_eq!(
+            turned(&angles, 0),
+            [1.0, 0.0].repeat(4),
+            "the first patch is not turned"
+        );
+    }
+}

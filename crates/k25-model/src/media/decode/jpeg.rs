@@ -26,9 +26,9 @@ use crate::media::{ImageLimits, MediaError, RgbImage};
 /// What is wrong with a file, in words.
 type Fault = &'static str;
 
-/// Most scans of a progressive file. Encoders write about ten; a file of a few kilobytes could ask
-/// for thousands of passes over a large image.
-const MAX_SCANS: usize = 128;
+/// Most pixels that all scans pass over together: 160 scans of 12 million. Encoders write about ten
+/// scans; a progressive file of a few kilobytes could ask for thousands over a large image.
+const MAX_SCANNED_PIXELS: usize = 2_000_000_000;
 
 /// What the segments before a scan have set up.
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Med
     let mut segments = Segments::after_start(bytes);
     let mut tables = Tables::default();
     let mut frame: Option<Frame> = None;
-    let mut scans = 0;
+    let mut scanned_pixels = 0;
     loop {
         let (marker, body) = segments.next().map_err(broken)?;
         match marker {
@@ -72,9 +72,9 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Med
                 let frame = frame
                     .as_mut()
                     .ok_or_else(|| broken("a scan comes before the frame"))?;
-                scans += 1;
-                if scans > MAX_SCANS {
-                    return Err(broken("it has more than 128 scans"));
+                scanned_pixels += frame.width * frame.height;
+                if scanned_pixels > MAX_SCANNED_PIXELS {
+                    return Err(broken("it has too many scans for its size"));
                 }
                 let scan = Scan::parse(body, frame).map_err(broken)?;
                 let rest = scan
