@@ -9,14 +9,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use k25_config::{MediaConfig, VisionConfig};
+use k25_kernels::Pool;
+use k25_model::fast::VisionFast;
 use k25_model::linear::{Dense, Linear};
 use k25_model::media::{ImageLimits, decode_image, image_size, patches, resize_and_pad};
+use k25_model::vision::VisionItem;
 use k25_model::vision::weights::{
     BlockWeights, ENCODER_LN_EPS, LayerNorm, LinearBias, PositionTable, ProjectorWeights,
     VisionWeights,
 };
-use k25_model::vision::{VisionItem, VisionSite};
-use k25_model::{Rows, Tensor, VisionReference};
+use k25_model::{Tensor, VisionReference};
 
 const PASSES: usize = 5;
 
@@ -35,9 +37,7 @@ fn main() {
     for file in files {
         image(&file, &std::fs::read(&file).expect("an image file"));
     }
-    for side in [32, 64] {
-        vision_tower(side);
-    }
+    vision_tower();
 }
 
 /// A baseline JPEG of 4,000 × 3,000 pixels with subsampled colour and some noise.
@@ -88,28 +88,40 @@ fn image(name: &str, bytes: &[u8]) {
     );
 }
 
-/// Two blocks and the projector at K2.5's widths, over a square image of `side` × `side` patches.
-fn vision_tower(side: usize) {
-    let config = VisionConfig {
-        num_hidden_layers: 2,
+/// The tower at K2.5's widths over square images, in both executions. Towers of one block and of
+/// two are timed; their difference is a block, and all 27 follow from it.
+fn vision_tower() {
+    let config = |num_hidden_layers| VisionConfig {
+        num_hidden_layers,
         ..k25_vision()
     };
-    let weights = random_weights(&config);
-    let item = VisionItem {
-        grid: [1, side, side],
-        patches: vec![0.1; side * side * 588],
-    };
-    let mut times = Vec::new();
-    let mut observer = |site: VisionSite, _: &Rows| times.push((site, Instant::now()));
-    let features = VisionReference::new()
-        .with_observer(&mut observer)
-        .features(&config, &weights, &[item]);
-    black_box(features.expect("features"));
-    let block = times[2].1 - times[1].1;
-    let projector = times[5].1 - times[4].1;
-    println!("vision tower, reference, {} patches:", side * side);
-    report("  one of 27 blocks", block);
-    report("  projector", projector);
+    let weights = [1, 2].map(|blocks| random_weights(&config(blocks)));
+    let pool = Pool::for_machine();
+    for side in [32, 64, 128] {
+        let item = [VisionItem {
+            grid: [1, side, side],
+            patches: vec![0.1; side * side * 588],
+        }];
+        let time = |blocks: usize, fast: bool| {
+            let (config, weights) = (config(blocks), &weights[blocks - 1]);
+            once(|| match fast {
+                true => VisionFast::new(&pool).features(&config, weights, &item),
+                false => VisionReference::new().features(&config, weights, &item),
+            })
+        };
+        println!("vision tower, {} patches", side * side);
+        for (name, fast) in [("reference", false), ("fast", true)] {
+            // The reference needs minutes for the largest.
+            if fast || side < 128 {
+                let (one, two) = (time(1, fast), time(2, fast));
+                report(&format!("  {name}: a block"), two.saturating_sub(one));
+                report(
+                    &format!("  {name}: all"),
+                    one + two.saturating_sub(one) * 26,
+                );
+            }
+        }
+    }
 }
 
 fn k25_vision() -> VisionConfig {
@@ -178,12 +190,16 @@ fn linear(out_features: usize, in_features: usize) -> LinearBias {
 }
 
 fn best<T>(mut pass: impl FnMut() -> T) -> Duration {
-    let time = |_| {
-        let started = Instant::now();
-        black_box(pass());
-        started.elapsed()
-    };
-    (0..PASSES).map(time).min().unwrap_or_default()
+    (0..PASSES)
+        .map(|_| once(&mut pass))
+        .min()
+        .unwrap_or_default()
+}
+
+fn once<T>(pass: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    black_box(pass());
+    started.elapsed()
 }
 
 fn report(name: &str, time: Duration) {

@@ -9,10 +9,12 @@ mod attention;
 mod cache;
 mod model;
 mod moe;
+mod vision;
 
 pub use act::Act;
 pub use cache::{LatentFormat, PagedLatents, RowCopy};
 pub use model::{ActivationFormat, DenseFormat, FastModel, FastOptions, FastOptionsError};
+pub use vision::VisionFast;
 
 use std::ops::Range;
 
@@ -57,13 +59,29 @@ pub struct Fast<'a> {
 
 impl<'a> Fast<'a> {
     /// A pass over `batch`, whose latents go to `cache`.
-    pub fn new(model: &'a FastModel, pool: &'a Pool, cache: &'a mut PagedLatents, batch: FastBatch<'a>) -> Self {
-        Self { model, config: &model.model().config.text, pool, isa: Isa::active(), cache, batch }
+    pub fn new(
+        model: &'a FastModel,
+        pool: &'a Pool,
+        cache: &'a mut PagedLatents,
+        batch: FastBatch<'a>,
+    ) -> Self {
+        Self {
+            model,
+            config: &model.model().config.text,
+            pool,
+            isa: Isa::active(),
+            cache,
+            batch,
+        }
     }
 
     /// Logits `[wanted.len(), vocab]` of the rows that `wanted` names; one input row per position.
     pub fn logits(&mut self, rows: &[InputRow<'_>], wanted: &[usize]) -> Rows {
-        assert_eq!(rows.len(), self.batch.positions.len(), "one position per input row");
+        assert_eq!(
+            rows.len(),
+            self.batch.positions.len(),
+            "one position per input row"
+        );
         let model = self.model;
         text::forward(self, &model.model().text, rows, wanted).into_rows()
     }
@@ -73,10 +91,21 @@ impl<'a> Fast<'a> {
     }
 
     /// One product, its activations in the form that the weights ask for.
-    fn product_into<'p>(&self, weight: &'p Linear, x: &'p Act, rows: RowSet<'p>, y: &'p mut [f32]) -> Product<'p> {
+    fn product_into<'p>(
+        &self,
+        weight: &'p Linear,
+        x: &'p Act,
+        rows: RowSet<'p>,
+        y: &'p mut [f32],
+    ) -> Product<'p> {
         let weights = weight.kernel_view();
         let x = self.activations_for(weights, x);
-        Product { weights, x, rows, y }
+        Product {
+            weights,
+            x,
+            rows,
+            y,
+        }
     }
 
     /// `x · Wᵀ` for all rows.
@@ -97,10 +126,14 @@ impl Exec for Fast<'_> {
 
     fn embed(&mut self, table: &Linear, rows: &[InputRow<'_>]) -> Act {
         let mut embedded = Rows::zeros(rows.len(), table.in_features());
-        self.pool.run_chunks(embedded.values_mut(), table.in_features(), |row, into| match rows[row] {
-            InputRow::Token(id) => table.row_to_f32(id as usize, into),
-            InputRow::Feature(values) => into.copy_from_slice(values),
-        });
+        self.pool.run_chunks(
+            embedded.values_mut(),
+            table.in_features(),
+            |row, into| match rows[row] {
+                InputRow::Token(id) => table.row_to_f32(id as usize, into),
+                InputRow::Feature(values) => into.copy_from_slice(values),
+            },
+        );
         Act::new(embedded)
     }
 
@@ -110,7 +143,14 @@ impl Exec for Fast<'_> {
 
     fn rms_norm(&mut self, norm: &RmsNorm, x: &Act) -> Act {
         let mut normed = Rows::zeros(x.rows().len(), x.rows().width());
-        k25_kernels::rms_norm(self.pool, self.isa, x.rows().values(), &norm.weight, norm.eps, normed.values_mut());
+        k25_kernels::rms_norm(
+            self.pool,
+            self.isa,
+            x.rows().values(),
+            &norm.weight,
+            norm.eps,
+            normed.values_mut(),
+        );
         Act::new(normed)
     }
 
@@ -126,8 +166,10 @@ impl Exec for Fast<'_> {
 
     fn mlp(&mut self, mlp: &Mlp, x: &Act) -> Act {
         let rows = x.rows().len();
-        let (mut gate, mut up) =
-            (Rows::zeros(rows, mlp.gate.out_features()), Rows::zeros(rows, mlp.up.out_features()));
+        let (mut gate, mut up) = (
+            Rows::zeros(rows, mlp.gate.out_features()),
+            Rows::zeros(rows, mlp.up.out_features()),
+        );
         self.multiply(&mut [
             self.product_into(&mlp.gate, x, RowSet::Range(0..rows), gate.values_mut()),
             self.product_into(&mlp.up, x, RowSet::Range(0..rows), up.values_mut()),

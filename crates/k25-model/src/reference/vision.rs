@@ -10,7 +10,7 @@ use crate::rows::Rows;
 use crate::vision::weights::{LayerNorm, LinearBias, VisionWeights};
 use crate::vision::{
     Gelu, PackedItem, Packing, RotaryAngles, VisionError, VisionExec, VisionItem, VisionSite,
-    encode,
+    encode, pool_windows,
 };
 use k25_config::VisionConfig;
 
@@ -145,23 +145,7 @@ impl VisionExec for VisionReference<'_> {
     }
 
     fn pool(&mut self, packing: &Packing, x: &Rows) -> Rows {
-        let mut values = Vec::with_capacity(packing.tokens().sum::<usize>() * x.width());
-        for item in packing.items() {
-            let [frames, height, width] = item.grid;
-            for_each_window_patch(item.grid, packing.kernel(), |row, column| {
-                let start = values.len();
-                values.resize(start + x.width(), 0.0);
-                let mean = &mut values[start..];
-                for frame in 0..frames {
-                    let patch = x.row(item.first_row + (frame * height + row) * width + column);
-                    mean.iter_mut()
-                        .zip(patch)
-                        .for_each(|(sum, value)| *sum += value);
-                }
-                mean.iter_mut().for_each(|sum| *sum /= frames as f32);
-            });
-        }
-        Rows::from_values(values, x.width())
+        Rows::from_values(pool_windows(packing, x.width(), x.values()), x.width())
     }
 
     fn join_rows(&mut self, count: usize, x: Rows) -> Rows {
@@ -171,23 +155,6 @@ impl VisionExec for VisionReference<'_> {
     fn observe(&mut self, site: VisionSite, value: &Rows) {
         if let Some(observer) = &mut self.observer {
             observer(site, value);
-        }
-    }
-}
-
-/// Visits the patches `(row, column)` of a grid window by window, each window row by row.
-fn for_each_window_patch(
-    grid: [usize; 3],
-    kernel: [usize; 2],
-    mut visit: impl FnMut(usize, usize),
-) {
-    for window_row in (0..grid[1]).step_by(kernel[0]) {
-        for window_column in (0..grid[2]).step_by(kernel[1]) {
-            for row in window_row..window_row + kernel[0] {
-                for column in window_column..window_column + kernel[1] {
-                    visit(row, column);
-                }
-            }
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The vision tower in the reference arithmetic against torch's values.
+//! The vision tower, in the reference and the fast execution, against torch's values.
 //!
 //! Both compute in f32 and differ in the order of their sums; an f64 computation lies within 6e-6
 //! of torch's features. The tolerance leaves a factor of five to that, and a factor of three to
 //! the bound that k25 promises (1e-4).
 
 use k25_config::{MediaConfig, VisionConfig};
+use k25_kernels::Pool;
 use k25_model::checkpoint::SafetensorsFile;
+use k25_model::fast::VisionFast;
 use k25_model::media::{ImageLimits, preprocess_image};
 use k25_model::reference::VisionReference;
 use k25_model::vision::weights::VisionWeights;
@@ -13,7 +15,7 @@ use k25_model::vision::{VisionError, VisionItem, VisionSite};
 use k25_model::weights::Model;
 use k25_model::{Rows, Tensor};
 
-use crate::fixtures::{self, max_abs_error, numbers};
+use crate::fixtures::{self, max_abs_error};
 
 const TOLERANCE: f32 = 3e-5;
 
@@ -53,10 +55,13 @@ impl Fixture {
         self.model.vision.as_ref().expect("vision weights")
     }
 
-    fn features(&self, items: &[VisionItem]) -> Rows {
-        VisionReference::new()
-            .features(self.config(), self.weights(), items)
-            .expect("features")
+    /// Features of both executions, the reference's first.
+    fn features(&self, items: &[VisionItem]) -> [Rows; 2] {
+        let (config, weights) = (self.config(), self.weights());
+        let reference = VisionReference::new().features(config, weights, items);
+        let pool = Pool::new(2);
+        let fast = VisionFast::new(&pool).features(config, weights, items);
+        [reference.expect("features"), fast.expect("features")]
     }
 
     fn expect(&self, tensor: &str) -> Tensor {
@@ -65,12 +70,15 @@ impl Fixture {
             .unwrap_or_else(|| panic!("{}: no {tensor}", self.name))
     }
 
-    fn assert_close(&self, tensor: &str, found: &[f32]) {
+    fn assert_close(&self, tensor: &str, execution: &str, found: &[f32]) {
         let error = max_abs_error(found, self.expect(tensor).as_f32());
-        println!("{} {tensor}: max abs error {error:.1e}", self.name);
+        println!(
+            "{} {tensor}, {execution}: max abs error {error:.1e}",
+            self.name
+        );
         assert!(
             error <= TOLERANCE,
-            "{} {tensor}: max abs error {error:e}",
+            "{} {tensor}, {execution}: max abs error {error:e}",
             self.name
         );
     }
@@ -113,13 +121,18 @@ fn every_image_has_the_reference_features_and_states() {
             let mut observer = |site: VisionSite, rows: &Rows| states.push((site, rows.clone()));
             let features = VisionReference::new()
                 .with_observer(&mut observer)
-                .features(fixture.config(), fixture.weights(), &[item])
+                .features(
+                    fixture.config(),
+                    fixture.weights(),
+                    std::slice::from_ref(&item),
+                )
                 .expect("features");
+            let [reference, fast] = fixture.features(std::slice::from_ref(&item));
+            assert!(reference == features, "observing changes nothing");
             let tensor = format!("img.{name}.features");
-            fixture.assert_close(
-                &tensor,
-                &thinned(&features, fixture.expect(&tensor).shape()[0]),
-            );
+            let kept = fixture.expect(&tensor).shape()[0];
+            fixture.assert_close(&tensor, "reference", &thinned(&reference, kept));
+            fixture.assert_close(&tensor, "fast", &thinned(&fast, kept));
             for (site, suffix) in [
                 (VisionSite::EncoderOut, "encoder_out"),
                 (VisionSite::Merged, "merged"),
@@ -131,7 +144,7 @@ fn every_image_has_the_reference_features_and_states() {
                     .expect("an observed state")
                     .1;
                 if fixture.expected.tensor(&tensor).is_some() {
-                    fixture.assert_close(&tensor, rows.values());
+                    fixture.assert_close(&tensor, "reference", rows.values());
                 }
             }
         }
@@ -150,22 +163,23 @@ fn a_packed_batch_has_the_features_of_its_items() {
             .map(|name| image(name.as_str().expect("a name")))
             .collect();
         let together = fixture.features(&items);
-        fixture.assert_close("packed.features", together.values());
-        let apart: Vec<f32> = items
+        let apart: Vec<[Rows; 2]> = items
             .iter()
-            .flat_map(|item| {
-                fixture
-                    .features(std::slice::from_ref(item))
-                    .values()
-                    .to_vec()
-            })
+            .map(|item| fixture.features(std::slice::from_ref(item)))
             .collect();
-        // The same sums in the same order: packing may not change a bit.
-        assert!(
-            together.values() == apart,
-            "{}: packing changes features",
-            fixture.name
-        );
+        for (index, execution) in ["reference", "fast"].into_iter().enumerate() {
+            fixture.assert_close("packed.features", execution, together[index].values());
+            let apart: Vec<f32> = apart
+                .iter()
+                .flat_map(|rows| rows[index].values().to_vec())
+                .collect();
+            // The same sums in the same order: packing may not change a bit.
+            assert!(
+                together[index].values() == apart,
+                "{}: packing changes features",
+                fixture.name
+            );
+        }
     }
 }
 
@@ -193,10 +207,13 @@ fn every_video_has_the_reference_features() {
                 })
                 .collect();
             assert!(rest.is_empty(), "{name}: patches beyond the grids");
+            let [reference, fast] = fixture.features(&items);
             fixture.assert_close(
                 &format!("vid.{name}.features"),
-                fixture.features(&items).values(),
+                "reference",
+                reference.values(),
             );
+            fixture.assert_close(&format!("vid.{name}.features"), "fast", fast.values());
         }
     }
 }
@@ -252,10 +269,8 @@ fn grids_that_the_model_cannot_read_are_errors() {
 #[test]
 fn an_empty_batch_has_no_features() {
     let fixture = Fixture::open("t1");
-    let features = fixture.features(&[]);
-    assert!(features.is_empty());
-    assert_eq!(
-        numbers(&serde_json::json!([features.width()])),
-        [fixture.config().text_hidden_size]
-    );
+    for features in fixture.features(&[]) {
+        assert!(features.is_empty());
+        assert_eq!(features.width(), fixture.config().text_hidden_size);
+    }
 }
