@@ -80,7 +80,8 @@ pub fn pass(model: &FastModel, cache: LatentFormat, sequences: f64, rows: f64, d
     let per_query = 2.0 * (config.latent_width() + config.kv_lora_rank) as f64;
     let layers = text.layers.len() as f64;
     cost.f32_ops += layers * all_rows * config.num_attention_heads as f64 * seen * per_query;
-    let row_bytes = PagedLatents::block_bytes(config, cache) as f64 / PagedLatents::BLOCK_ROWS as f64;
+    let row_bytes =
+        PagedLatents::block_bytes(config, cache) as f64 / PagedLatents::BLOCK_ROWS as f64;
     cost.bytes += sequences * (depth + rows) * row_bytes;
     cost
 }

@@ -91,18 +91,39 @@ impl Figure {
     /// A rate: more is better, and the roof is the most possible.
     fn rate(name: impl Into<String>, value: f64, unit: &'static str, roof: f64) -> Self {
         let (roof, of_roof) = (Some(roof), Some(value / roof));
-        Self { name: name.into(), value, unit, roof, of_roof, note: None }
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            roof,
+            of_roof,
+            note: None,
+        }
     }
 
     /// A time: less is better, and the roof is the least possible.
     fn time(name: impl Into<String>, value: f64, unit: &'static str, floor: f64) -> Self {
         let (roof, of_roof) = (Some(floor), Some(floor / value));
-        Self { name: name.into(), value, unit, roof, of_roof, note: None }
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            roof,
+            of_roof,
+            note: None,
+        }
     }
 
     /// A figure without a roof.
     fn plain(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, roof: None, of_roof: None, note: None }
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            roof: None,
+            of_roof: None,
+            note: None,
+        }
     }
 
     fn with_note(mut self, note: impl Into<String>) -> Self {
@@ -115,7 +136,10 @@ impl Figure {
 ///
 /// # Errors
 /// If the checkpoint does not open, or the formats contradict each other.
-pub fn run(options: &BenchOptions, sink: &mut dyn FnMut(&Machine, Option<&Figure>)) -> Result<Report, BenchError> {
+pub fn run(
+    options: &BenchOptions,
+    sink: &mut dyn FnMut(&Machine, Option<&Figure>),
+) -> Result<Report, BenchError> {
     let pool = k25_kernels::Pool::new(options.threads);
     let machine = Machine::measure(&pool);
     sink(&machine, None);

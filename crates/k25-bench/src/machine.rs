@@ -61,6 +61,11 @@ fn best(measure: impl Fn() -> f64) -> f64 {
 /// The name that Linux gives the processor; elsewhere its architecture.
 fn processor_name() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |name| name.trim().to_owned())
+    let name = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+    name.map_or_else(
+        || std::env::consts::ARCH.to_owned(),
+        |name| name.trim().to_owned(),
+    )
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use k25_kernels::Pool;
+use k25_model::Rows;
 use k25_model::exec::{Exec, InputRow};
 use k25_model::fast::{Act, Fast, FastBatch, FastModel, PagedLatents, SequenceSpan};
 use k25_model::weights::{FeedForward, Model, MoeWeights};
-use k25_model::Rows;
 
 use crate::cost::{self, Cost};
 use crate::machine::Machine;
@@ -45,12 +45,18 @@ impl<'a> ModelBench<'a> {
         let start = Instant::now();
         let model = Arc::new(FastModel::new(Model::open(dir)?, options.fast)?);
         let opened = start.elapsed().as_secs_f64();
-        let mut bench = Self { model, machine, pool, random: 1 };
+        let mut bench = Self {
+            model,
+            machine,
+            pool,
+            random: 1,
+        };
         let mut sequences = bench.sequences(options, 1, 1);
         bench.step(&mut sequences, 1, 0);
         let first_token = start.elapsed().as_secs_f64();
         record(
-            Figure::plain("start to first token", first_token, "s").with_note(format!("{opened:.2} s of it opening")),
+            Figure::plain("start to first token", first_token, "s")
+                .with_note(format!("{opened:.2} s of it opening")),
         );
         Ok(bench)
     }
@@ -83,39 +89,75 @@ impl<'a> ModelBench<'a> {
     fn decode(&mut self, options: &BenchOptions, depth: usize) -> Figure {
         let mut sequences = self.sequences(options, 1, depth + DECODE_STEPS);
         self.fill(&mut sequences, depth);
-        let seconds = (0..DECODE_STEPS).map(|step| self.step(&mut sequences, 1, depth + step)).collect();
-        let floor = cost::pass(&self.model, options.cache, 1.0, 1.0, depth as f64).floor_seconds(self.machine);
-        Figure::rate(format!("decode at depth {depth}"), 1.0 / median(seconds), "tok/s", 1.0 / floor)
+        let seconds = (0..DECODE_STEPS)
+            .map(|step| self.step(&mut sequences, 1, depth + step))
+            .collect();
+        let floor = cost::pass(&self.model, options.cache, 1.0, 1.0, depth as f64)
+            .floor_seconds(self.machine);
+        Figure::rate(
+            format!("decode at depth {depth}"),
+            1.0 / median(seconds),
+            "tok/s",
+            1.0 / floor,
+        )
     }
 
     fn batch(&mut self, options: &BenchOptions, count: usize) -> Figure {
         let mut sequences = self.sequences(options, count, DECODE_STEPS);
-        let seconds = (0..DECODE_STEPS).map(|step| self.step(&mut sequences, 1, step)).collect();
-        let floor = cost::pass(&self.model, options.cache, count as f64, 1.0, DECODE_STEPS as f64 / 2.0);
+        let seconds = (0..DECODE_STEPS)
+            .map(|step| self.step(&mut sequences, 1, step))
+            .collect();
+        let floor = cost::pass(
+            &self.model,
+            options.cache,
+            count as f64,
+            1.0,
+            DECODE_STEPS as f64 / 2.0,
+        );
         let (count_f, floor) = (count as f64, floor.floor_seconds(self.machine));
-        Figure::rate(format!("decode, {count} sequences together"), count_f / median(seconds), "tok/s", count_f / floor)
+        Figure::rate(
+            format!("decode, {count} sequences together"),
+            count_f / median(seconds),
+            "tok/s",
+            count_f / floor,
+        )
     }
 
     fn prefill(&mut self, options: &BenchOptions, rows: usize) -> Figure {
         let mut sequences = self.sequences(options, 1, rows);
         let mut once = || -> f64 {
             let starts = (0..rows).step_by(CHUNK_ROWS);
-            starts.map(|start| self.step(&mut sequences, CHUNK_ROWS.min(rows - start), start)).sum()
+            starts
+                .map(|start| self.step(&mut sequences, CHUNK_ROWS.min(rows - start), start))
+                .sum()
         };
         let seconds = median((0..PREFILL_REPETITIONS).map(|_| once()).collect());
-        let floor = cost::pass(&self.model, options.cache, 1.0, rows as f64, 0.0).floor_seconds(self.machine);
+        let floor = cost::pass(&self.model, options.cache, 1.0, rows as f64, 0.0)
+            .floor_seconds(self.machine);
         let rows_f = rows as f64;
-        Figure::rate(format!("prefill of {rows} tokens"), rows_f / seconds, "tok/s", rows_f / floor)
+        Figure::rate(
+            format!("prefill of {rows} tokens"),
+            rows_f / seconds,
+            "tok/s",
+            rows_f / floor,
+        )
     }
 
     /// One MoE layer alone, on rows of random activations.
     fn moe_layer(&mut self, rows: usize) -> Result<Figure, BenchError> {
-        let mut sequences = Sequences { cache: PagedLatents::new(&self.config().text, Default::default(), 1), blocks: Vec::new() };
+        let mut sequences = Sequences {
+            cache: PagedLatents::new(&self.config().text, Default::default(), 1),
+            blocks: Vec::new(),
+        };
         let hidden = self.config().text.hidden_size;
         let mut values = Vec::with_capacity(rows * hidden);
-        values.extend((0..rows * hidden).map(|_| self.next_random() as f32 / u32::MAX as f32 - 0.5));
+        values
+            .extend((0..rows * hidden).map(|_| self.next_random() as f32 / u32::MAX as f32 - 0.5));
         let (layer, moe) = first_moe(self.model.model())?;
-        let batch = FastBatch { positions: &[], sequences: &[] };
+        let batch = FastBatch {
+            positions: &[],
+            sequences: &[],
+        };
         let once = |sequences: &mut Sequences| {
             let act = Act::new(Rows::from_values(values.clone(), hidden));
             let start = Instant::now();
@@ -129,15 +171,29 @@ impl<'a> ModelBench<'a> {
         cost.add_moe(moe, rows as f64, self.config().text.num_experts_per_tok);
         let shape = format!("{} × {}", hidden, self.config().text.moe_intermediate_size);
         let floor = cost.floor_seconds(self.machine);
-        Ok(Figure::time(format!("MoE layer {shape}, {rows} tokens"), seconds * 1e3, "ms", floor * 1e3))
+        Ok(Figure::time(
+            format!("MoE layer {shape}, {rows} tokens"),
+            seconds * 1e3,
+            "ms",
+            floor * 1e3,
+        ))
     }
 
     fn resident(&self) -> Figure {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-        Figure::plain("peak resident memory", kib.unwrap_or(f64::NAN) / 1e6 * 1.024, "GB")
+        let kib = status.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<f64>()
+                .ok()
+        });
+        Figure::plain(
+            "peak resident memory",
+            kib.unwrap_or(f64::NAN) / 1e6 * 1.024,
+            "GB",
+        )
     }
 
     fn config(&self) -> &k25_config::ModelConfig {
@@ -147,18 +203,31 @@ impl<'a> ModelBench<'a> {
     fn sequences(&self, options: &BenchOptions, count: usize, rows: usize) -> Sequences {
         let each = rows.div_ceil(PagedLatents::BLOCK_ROWS).max(1);
         let cache = PagedLatents::new(&self.config().text, options.cache, count * each);
-        let blocks = (0..count).map(|s| (s * each..(s + 1) * each).map(|block| block as u32).collect()).collect();
+        let blocks = (0..count)
+            .map(|s| {
+                (s * each..(s + 1) * each)
+                    .map(|block| block as u32)
+                    .collect()
+            })
+            .collect();
         Sequences { cache, blocks }
     }
 
     /// Makes up `depth` cached rows: what they say does not change what attention over them costs.
     fn fill(&mut self, sequences: &mut Sequences, depth: usize) {
-        let (width, layers) = (self.config().text.latent_width(), self.config().text.num_hidden_layers);
-        let row: Vec<f32> = (0..width).map(|_| self.next_random() as f32 / u32::MAX as f32 - 0.5).collect();
+        let (width, layers) = (
+            self.config().text.latent_width(),
+            self.config().text.num_hidden_layers,
+        );
+        let row: Vec<f32> = (0..width)
+            .map(|_| self.next_random() as f32 / u32::MAX as f32 - 0.5)
+            .collect();
         for layer in 0..layers {
             for position in 0..depth {
                 let block = sequences.blocks[0][position / PagedLatents::BLOCK_ROWS];
-                sequences.cache.write(layer, block, position % PagedLatents::BLOCK_ROWS, &row);
+                sequences
+                    .cache
+                    .write(layer, block, position % PagedLatents::BLOCK_ROWS, &row);
             }
         }
     }
@@ -167,18 +236,27 @@ impl<'a> ModelBench<'a> {
     fn step(&mut self, sequences: &mut Sequences, rows: usize, cached_rows: usize) -> f64 {
         let vocab = self.config().text.vocab_size as u64;
         let count = sequences.blocks.len();
-        let input: Vec<InputRow<'_>> =
-            (0..count * rows).map(|_| InputRow::Token((u64::from(self.next_random()) % vocab) as u32)).collect();
-        let positions: Vec<u32> =
-            (0..count).flat_map(|_| cached_rows as u32..(cached_rows + rows) as u32).collect();
+        let input: Vec<InputRow<'_>> = (0..count * rows)
+            .map(|_| InputRow::Token((u64::from(self.next_random()) % vocab) as u32))
+            .collect();
+        let positions: Vec<u32> = (0..count)
+            .flat_map(|_| cached_rows as u32..(cached_rows + rows) as u32)
+            .collect();
         let spans: Vec<SequenceSpan<'_>> = sequences
             .blocks
             .iter()
             .enumerate()
-            .map(|(s, blocks)| SequenceSpan { rows: s * rows..(s + 1) * rows, cached_rows, blocks })
+            .map(|(s, blocks)| SequenceSpan {
+                rows: s * rows..(s + 1) * rows,
+                cached_rows,
+                blocks,
+            })
             .collect();
         let wanted: Vec<usize> = spans.iter().map(|span| span.rows.end - 1).collect();
-        let batch = FastBatch { positions: &positions, sequences: &spans };
+        let batch = FastBatch {
+            positions: &positions,
+            sequences: &spans,
+        };
         let start = Instant::now();
         Fast::new(&self.model, &self.pool, &mut sequences.cache, batch).logits(&input, &wanted);
         start.elapsed().as_secs_f64()

@@ -5,7 +5,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use k25_engine::{
-    Engine, Event, FastRunner, Prompt, Request, SamplingParams, SchedulerConfig, Sharing, event_channel,
+    Engine, Event, FastRunner, Prompt, Request, SamplingParams, SchedulerConfig, Sharing,
+    event_channel,
 };
 use k25_kernels::Pool;
 use k25_model::fast::{FastModel, PagedLatents};
@@ -17,7 +18,12 @@ const OWN_TOKENS: usize = 32;
 const GENERATED_TOKENS: usize = 16;
 
 /// The same requests twice; generated tokens per second of wall time.
-pub fn measure(model: Arc<FastModel>, pool: Pool, options: &BenchOptions, record: &mut dyn FnMut(Figure)) {
+pub fn measure(
+    model: Arc<FastModel>,
+    pool: Pool,
+    options: &BenchOptions,
+    record: &mut dyn FnMut(Figure),
+) {
     let threads = pool.threads();
     let mut pool = Some(pool);
     let shared = SchedulerConfig::new(1, 1).sharing;
@@ -25,13 +31,21 @@ pub fn measure(model: Arc<FastModel>, pool: Pool, options: &BenchOptions, record
         let pool = pool.take().unwrap_or_else(|| Pool::new(threads));
         let (seconds, computed_rows) = serve(Arc::clone(&model), pool, options, sharing);
         let tokens = (options.sharing * GENERATED_TOKENS) as f64;
-        let name = format!("{} requests, prefix of {PREFIX_TOKENS} tokens {words}", options.sharing);
+        let name = format!(
+            "{} requests, prefix of {PREFIX_TOKENS} tokens {words}",
+            options.sharing
+        );
         let note = format!("{computed_rows} rows computed, {seconds:.1} s");
         record(Figure::plain(name, tokens / seconds, "tok/s").with_note(note));
     }
 }
 
-fn serve(model: Arc<FastModel>, pool: Pool, options: &BenchOptions, sharing: Sharing) -> (f64, u64) {
+fn serve(
+    model: Arc<FastModel>,
+    pool: Pool,
+    options: &BenchOptions,
+    sharing: Sharing,
+) -> (f64, u64) {
     let vocab = model.model().config.text.vocab_size as u32;
     let rows = PREFIX_TOKENS + OWN_TOKENS + GENERATED_TOKENS;
     let blocks = options.sharing * rows.div_ceil(PagedLatents::BLOCK_ROWS) + 1;
@@ -48,9 +62,14 @@ fn serve(model: Arc<FastModel>, pool: Pool, options: &BenchOptions, sharing: Sha
             let prefix = (0..PREFIX_TOKENS as u32).map(|i| i * 7919 % vocab);
             let own = (0..OWN_TOKENS as u32).map(|i| (i * 104_729 + request * 31) % vocab);
             let prompt = Prompt::text(prefix.chain(own).collect()).expect("a prompt with tokens");
-            let params = SamplingParams { max_tokens: GENERATED_TOKENS, ..SamplingParams::greedy() };
+            let params = SamplingParams {
+                max_tokens: GENERATED_TOKENS,
+                ..SamplingParams::greedy()
+            };
             let (sink, answers) = event_channel();
-            engine.submit(Request::new(prompt, params), sink).expect("there is room for every request");
+            engine
+                .submit(Request::new(prompt, params), sink)
+                .expect("there is room for every request");
             answers
         })
         .collect();

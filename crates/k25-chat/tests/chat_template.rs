@@ -466,7 +466,10 @@ fn media_slots_are_filled_in_place() {
         .count();
     assert_eq!(pads, 6);
     assert_eq!(fill_media(segments, |_, index| Err(index)), Err(0));
-    assert_eq!(segments_to_text(&image_prompt(1)), MediaKind::Image.placeholder());
+    assert_eq!(
+        segments_to_text(&image_prompt(1)),
+        MediaKind::Image.placeholder()
+    );
 }
 
 #[test]

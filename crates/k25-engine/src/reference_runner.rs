@@ -34,7 +34,10 @@ impl ReferenceRunner {
             model.config.text.num_hidden_layers,
         );
         let cache = PagedRows {
-            layers: vec![vec![0.0; scheduler.cache_rows() * width]; layers],
+            // One by one: memory is taken as rows are written, and copies would write all of them.
+            layers: (0..layers)
+                .map(|_| vec![0.0; scheduler.cache_rows() * width])
+                .collect(),
             width,
             block_rows: scheduler.block_rows,
         };

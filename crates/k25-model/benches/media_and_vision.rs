@@ -177,7 +177,7 @@ fn random_weights(config: &VisionConfig) -> VisionWeights {
 /// A matrix of small numbers that differ.
 fn linear(out_features: usize, in_features: usize) -> LinearBias {
     let bits = (0..out_features * in_features)
-        .map(|index| 0x3C00 | (index * 2_654_435_761 >> 20) as u16 & 0x807F);
+        .map(|index| 0x3C00 | ((index * 2_654_435_761) >> 20) as u16 & 0x807F);
     let values = Tensor::from_bf16_bits(&[out_features, in_features], bits.collect());
     LinearBias {
         weight: Linear::Bf16(Dense {

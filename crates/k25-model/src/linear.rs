@@ -126,7 +126,9 @@ impl Linear {
         match self {
             Self::Bf16(_) | Self::F32(_) => {
                 let (rows, cols) = (self.out_features(), self.in_features());
-                Self::Int8(Arc::new(Int8Matrix::quantize(rows, cols, |row, into| self.row_to_f32(row, into))))
+                Self::Int8(Arc::new(Int8Matrix::quantize(rows, cols, |row, into| {
+                    self.row_to_f32(row, into);
+                })))
             }
             Self::Int4(_) | Self::Int8(_) => self.clone(),
         }
@@ -138,11 +140,16 @@ impl Linear {
         // The loader has checked every length against the shape.
         let checked = "a matrix has as many bytes as its shape asks for";
         match self {
-            Self::Bf16(dense) => Weights::Dense(kernels::Dense::bf16(dense.values.bytes(), rows, cols).expect(checked)),
-            Self::F32(dense) => Weights::Dense(kernels::Dense::f32(dense.values.as_f32(), rows, cols).expect(checked)),
-            Self::Int4(int4) => {
-                Weights::Int4(kernels::Int4::new(int4.packed.bytes(), int4.scales.bytes(), rows, cols).expect(checked))
-            }
+            Self::Bf16(dense) => Weights::Dense(
+                kernels::Dense::bf16(dense.values.bytes(), rows, cols).expect(checked),
+            ),
+            Self::F32(dense) => Weights::Dense(
+                kernels::Dense::f32(dense.values.as_f32(), rows, cols).expect(checked),
+            ),
+            Self::Int4(int4) => Weights::Int4(
+                kernels::Int4::new(int4.packed.bytes(), int4.scales.bytes(), rows, cols)
+                    .expect(checked),
+            ),
             Self::Int8(matrix) => Weights::Int8(matrix),
         }
     }

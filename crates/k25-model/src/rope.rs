@@ -90,7 +90,9 @@ pub fn softmax_scale(config: &TextConfig) -> f32 {
 
 /// `theta^(2j/width)` in f32.
 fn theta_powers(theta: f64, width: usize) -> Vec<f32> {
-    (0..width / 2).map(|pair| power(theta as f32, (2 * pair) as f32 / width as f32)).collect()
+    (0..width / 2)
+        .map(|pair| power(theta as f32, (2 * pair) as f32 / width as f32))
+        .collect()
 }
 
 fn yarn_frequencies(powers: &[f32], yarn: &Yarn, config: &TextConfig) -> Vec<f32> {

@@ -26,7 +26,10 @@ pub fn choose(config: &TextConfig, logits: &[f32], correction_bias: &[f32]) -> V
     };
     let mut chosen: Vec<Choice> = route(&shape, logits, correction_bias)
         .into_iter()
-        .map(|(expert, weight)| Choice { expert: expert as usize, weight })
+        .map(|(expert, weight)| Choice {
+            expert: expert as usize,
+            weight,
+        })
         .collect();
     chosen.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     chosen

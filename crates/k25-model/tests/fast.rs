@@ -3,7 +3,8 @@
 use k25_kernels::Pool;
 use k25_model::exec::InputRow;
 use k25_model::fast::{
-    ActivationFormat, DenseFormat, Fast, FastBatch, FastModel, FastOptions, LatentFormat, PagedLatents, SequenceSpan,
+    ActivationFormat, DenseFormat, Fast, FastBatch, FastModel, FastOptions, LatentFormat,
+    PagedLatents, SequenceSpan,
 };
 use k25_model::weights::Model;
 use k25_model::{LatentCache, Reference, ReferenceOptions};
@@ -13,18 +14,30 @@ const NOISE: f32 = 1e-3;
 
 const MODELS: [&str; 4] = ["t1", "t2", "t3g", "t1_bf16"];
 
-const EXACT: FastOptions =
-    FastOptions { dense: DenseFormat::Stored, activations: ActivationFormat::F32, fetch_ahead: false };
-const W4A8: FastOptions =
-    FastOptions { dense: DenseFormat::Int8, activations: ActivationFormat::Int8, fetch_ahead: false };
+const EXACT: FastOptions = FastOptions {
+    dense: DenseFormat::Stored,
+    activations: ActivationFormat::F32,
+    fetch_ahead: false,
+};
+const W4A8: FastOptions = FastOptions {
+    dense: DenseFormat::Int8,
+    activations: ActivationFormat::Int8,
+    fetch_ahead: false,
+};
 
 fn open(name: &str) -> Model {
-    Model::open(format!("{}/../../fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    Model::open(format!(
+        "{}/../../fixtures/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .expect("a fixture opens")
 }
 
 /// Ids that no fixture has: enough for two cache blocks and a part of a third.
 fn prompt(seed: u32, len: usize) -> Vec<u32> {
-    (0..len as u32).map(|i| (i * 7919 + seed * 104_729) % 1024).collect()
+    (0..len as u32)
+        .map(|i| (i * 7919 + seed * 104_729) % 1024)
+        .collect()
 }
 
 fn tokens(ids: &[u32]) -> Vec<InputRow<'_>> {
@@ -35,10 +48,15 @@ fn reference_logits(model: &Model, ids: &[u32]) -> Vec<f32> {
     let positions: Vec<u32> = (0..ids.len() as u32).collect();
     let wanted: Vec<usize> = (0..ids.len()).collect();
     let mut cache = LatentCache::new(&model.config.text);
-    Reference::new(&model.config.text, ReferenceOptions::default(), &mut cache, &positions)
-        .logits(&model.text, &tokens(ids), &wanted)
-        .values()
-        .to_vec()
+    Reference::new(
+        &model.config.text,
+        ReferenceOptions::default(),
+        &mut cache,
+        &positions,
+    )
+    .logits(&model.text, &tokens(ids), &wanted)
+    .values()
+    .to_vec()
 }
 
 /// Sequences side by side in one cache, each with blocks of its own.
@@ -56,9 +74,19 @@ impl<'a> Session<'a> {
         let cache = PagedLatents::new(&model.model().config.text, format, sequences * blocks_each);
         // Blocks of different sequences lie interleaved.
         let blocks = (0..sequences)
-            .map(|sequence| (0..blocks_each).map(|block| (block * sequences + sequence) as u32).collect())
+            .map(|sequence| {
+                (0..blocks_each)
+                    .map(|block| (block * sequences + sequence) as u32)
+                    .collect()
+            })
             .collect();
-        Self { model, pool: Pool::new(threads), cache, blocks, cached: vec![0; sequences] }
+        Self {
+            model,
+            pool: Pool::new(threads),
+            cache,
+            blocks,
+            cached: vec![0; sequences],
+        }
     }
 
     /// Runs the next rows of several sequences in one pass; logits of all of them.
@@ -68,19 +96,29 @@ impl<'a> Session<'a> {
             let first = ids.len();
             ids.extend_from_slice(part);
             let cached_rows = self.cached[*sequence];
-            positions.extend((cached_rows..cached_rows + part.len()).map(|position| position as u32));
+            positions
+                .extend((cached_rows..cached_rows + part.len()).map(|position| position as u32));
             let blocks = &self.blocks[*sequence];
-            spans.push(SequenceSpan { rows: first..ids.len(), cached_rows, blocks });
+            spans.push(SequenceSpan {
+                rows: first..ids.len(),
+                cached_rows,
+                blocks,
+            });
         }
-        let batch = FastBatch { positions: &positions, sequences: &spans };
+        let batch = FastBatch {
+            positions: &positions,
+            sequences: &spans,
+        };
         let wanted: Vec<usize> = (0..ids.len()).collect();
-        let logits =
-            Fast::new(self.model, &self.pool, &mut self.cache, batch).logits(&tokens(&ids), &wanted);
+        let logits = Fast::new(self.model, &self.pool, &mut self.cache, batch)
+            .logits(&tokens(&ids), &wanted);
         let mut results = Vec::new();
         let mut row = 0;
         for (sequence, part) in parts {
             self.cached[*sequence] += part.len();
-            results.push(logits.values()[row * logits.width()..(row + part.len()) * logits.width()].to_vec());
+            results.push(
+                logits.values()[row * logits.width()..(row + part.len()) * logits.width()].to_vec(),
+            );
             row += part.len();
         }
         results
@@ -89,7 +127,14 @@ impl<'a> Session<'a> {
 
 fn max_error(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
-    actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, |worst, error| if error <= worst { worst } else { error })
+    actual
+        .iter()
+        .zip(expected)
+        .map(|(a, e)| (a - e).abs())
+        .fold(
+            0.0,
+            |worst, error| if error <= worst { worst } else { error },
+        )
 }
 
 #[test]
@@ -98,7 +143,9 @@ fn exact_options_agree_with_the_reference() {
         let ids = prompt(1, 150);
         let expected = reference_logits(&open(name), &ids);
         let model = FastModel::new(open(name), EXACT).unwrap();
-        let actual = Session::new(&model, 2, 1, LatentFormat::F32).step(&[(0, &ids)]).remove(0);
+        let actual = Session::new(&model, 2, 1, LatentFormat::F32)
+            .step(&[(0, &ids)])
+            .remove(0);
         let error = max_error(&actual, &expected);
         println!("{name}: {error:e}");
         assert!(error <= NOISE, "{name}: {error}");
@@ -111,7 +158,11 @@ fn a_row_does_not_depend_on_its_batch() {
     for (name, options) in [("t1", EXACT), ("t2", EXACT), ("t3g", W4A8), ("t2", W4A8)] {
         let model = FastModel::new(open(name), options).unwrap();
         let (a, b, c) = (prompt(1, 150), prompt(2, 90), prompt(3, 40));
-        let alone = |ids: &[u32]| Session::new(&model, 1, 1, LatentFormat::F32).step(&[(0, ids)]).remove(0);
+        let alone = |ids: &[u32]| {
+            Session::new(&model, 1, 1, LatentFormat::F32)
+                .step(&[(0, ids)])
+                .remove(0)
+        };
         let expected = [alone(&a), alone(&b), alone(&c)];
 
         let mut session = Session::new(&model, 2, 3, LatentFormat::F32);
@@ -129,8 +180,15 @@ fn a_row_does_not_depend_on_its_batch() {
             }
         }
         for (sequence, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-            let same = actual.iter().map(|v| v.to_bits()).eq(expected.iter().map(|v| v.to_bits()));
-            assert!(same, "{name} {options:?} sequence {sequence}: off by {}", max_error(actual, expected));
+            let same = actual
+                .iter()
+                .map(|v| v.to_bits())
+                .eq(expected.iter().map(|v| v.to_bits()));
+            assert!(
+                same,
+                "{name} {options:?} sequence {sequence}: off by {}",
+                max_error(actual, expected)
+            );
         }
     }
 }
@@ -143,23 +201,42 @@ fn quantised_options_stay_close() {
     let ids = prompt(1, 150);
     for name in ["t1", "t2", "t3g"] {
         let expected = reference_logits(&open(name), &ids);
-        for (options, format) in
-            [(EXACT, LatentFormat::Bf16), (EXACT, LatentFormat::Int8), (W4A8, LatentFormat::F32)]
-        {
+        for (options, format) in [
+            (EXACT, LatentFormat::Bf16),
+            (EXACT, LatentFormat::Int8),
+            (W4A8, LatentFormat::F32),
+        ] {
             let model = FastModel::new(open(name), options).unwrap();
-            let actual = Session::new(&model, 2, 1, format).step(&[(0, &ids)]).remove(0);
-            let mut errors: Vec<f32> = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs()).collect();
+            let actual = Session::new(&model, 2, 1, format)
+                .step(&[(0, &ids)])
+                .remove(0);
+            let mut errors: Vec<f32> = actual
+                .iter()
+                .zip(&expected)
+                .map(|(a, e)| (a - e).abs())
+                .collect();
             errors.sort_by(f32::total_cmp);
             let median = errors[errors.len() / 2];
-            println!("{name} {:?}/{:?}/{format:?}: median {median:.4}, max {:.3}", options.dense, options.activations, errors[errors.len() - 1]);
-            assert!(median < 0.5, "{name} {options:?} {format:?}: median error {median}");
+            println!(
+                "{name} {:?}/{:?}/{format:?}: median {median:.4}, max {:.3}",
+                options.dense,
+                options.activations,
+                errors[errors.len() - 1]
+            );
+            assert!(
+                median < 0.5,
+                "{name} {options:?} {format:?}: median error {median}"
+            );
         }
     }
 }
 
 #[test]
 fn int8_dense_weights_need_int8_activations() {
-    let options = FastOptions { dense: DenseFormat::Int8, ..EXACT };
+    let options = FastOptions {
+        dense: DenseFormat::Int8,
+        ..EXACT
+    };
     let error = FastModel::new(open("t1"), options).unwrap_err();
     assert!(error.to_string().contains("hint"));
 }

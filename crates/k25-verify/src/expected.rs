@@ -19,7 +19,11 @@ impl Expected {
     /// What is wrong with the file.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = SafetensorsFile::open(path)?;
-        let tensors = file.header().tensors().filter_map(|info| Some((info.name.to_owned(), file.tensor(info.name)?))).collect();
+        let tensors = file
+            .header()
+            .tensors()
+            .filter_map(|info| Some((info.name.to_owned(), file.tensor(info.name)?)))
+            .collect();
         Ok(Self { tensors })
     }
 
@@ -30,7 +34,9 @@ impl Expected {
 
     /// Values of an f32 tensor; `None` if it is absent or of another type.
     pub fn f32(&self, name: &str) -> Option<&[f32]> {
-        self.get(name).filter(|tensor| tensor.dtype() == DType::F32).map(Tensor::as_f32)
+        self.get(name)
+            .filter(|tensor| tensor.dtype() == DType::F32)
+            .map(Tensor::as_f32)
     }
 
     /// Values of a tensor of 32- or 64-bit integers, none negative or above `u32::MAX`.
@@ -58,19 +64,29 @@ impl Expected {
     /// The `X` of every name `X.ending`, sorted.
     pub fn names_ending_with(&self, ending: &str) -> Vec<String> {
         let suffix = format!(".{ending}");
-        self.tensors.keys().filter_map(|name| name.strip_suffix(&suffix)).map(str::to_owned).collect()
+        self.tensors
+            .keys()
+            .filter_map(|name| name.strip_suffix(&suffix))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Every name that starts with `prefix.`, sorted.
     pub fn names_below(&self, prefix: &str) -> Vec<String> {
         let prefix = format!("{prefix}.");
-        self.tensors.keys().filter(|name| name.starts_with(&prefix)).cloned().collect()
+        self.tensors
+            .keys()
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect()
     }
 
     /// The matrix stored as `weight_packed` and `weight_scale`; `None` unless the shapes agree.
     pub fn packed_int4(&self) -> Option<PackedInt4> {
         let (packed, scales) = (self.get("weight_packed")?, self.get("weight_scale")?);
-        let [out_features, words] = *packed.shape() else { return None };
+        let [out_features, words] = *packed.shape() else {
+            return None;
+        };
         let in_features = words * 8;
         let types_fit = packed.dtype() == DType::I32 && scales.dtype() == DType::BF16;
         let shapes_fit = scales.shape() == [out_features, in_features / INT4_GROUP];

@@ -125,17 +125,27 @@ impl Fixture {
                 Some("json") => match read_json(&path) {
                     Ok(content) => {
                         let kind = document_kind(&path, &content);
-                        documents.push(Document { path, kind, content });
+                        documents.push(Document {
+                            path,
+                            kind,
+                            content,
+                        });
                     }
                     Err(reason) => self.unreadable.push((path, reason)),
                 },
-                Some("safetensors") if !(is_model && is_shard(&path)) => match Expected::open(&path) {
-                    Ok(expected) => {
-                        let kind = tensor_kind(&expected);
-                        tensors.push(TensorFile { path, kind, tensors: expected });
+                Some("safetensors") if !(is_model && is_shard(&path)) => {
+                    match Expected::open(&path) {
+                        Ok(expected) => {
+                            let kind = tensor_kind(&expected);
+                            tensors.push(TensorFile {
+                                path,
+                                kind,
+                                tensors: expected,
+                            });
+                        }
+                        Err(error) => self.unreadable.push((path, error.to_string())),
                     }
-                    Err(error) => self.unreadable.push((path, error.to_string())),
-                },
+                }
                 _ => {}
             }
         }
@@ -143,9 +153,18 @@ impl Fixture {
             self.tokenizers.push(folder.to_owned());
         }
         if is_model {
-            self.models.push(ModelFolder { path: folder.to_owned(), tensors, documents });
+            self.models.push(ModelFolder {
+                path: folder.to_owned(),
+                tensors,
+                documents,
+            });
         } else {
-            let is_manifest = |document: &Document| document.path.file_name().is_some_and(|name| name == "manifest.json");
+            let is_manifest = |document: &Document| {
+                document
+                    .path
+                    .file_name()
+                    .is_some_and(|name| name == "manifest.json")
+            };
             if let Some(manifest) = documents.iter().position(is_manifest) {
                 self.manifest = Some(documents.remove(manifest).content);
             }
@@ -157,36 +176,52 @@ impl Fixture {
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
 
 fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_file()).collect())
+    Ok(entries(folder)?
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect())
 }
 
 fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+    Ok(entries(folder)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 /// A checkpoint's own weights, which are not expectations.
 fn is_shard(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     name == "model.safetensors" || (name.starts_with("model-") && name.contains("-of-"))
 }
 
 fn read_json(path: &Path) -> Result<JsonValue, String> {
     let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > MAX_JSON_BYTES {
-        return Err(format!("{length} bytes, more than the {MAX_JSON_BYTES} that are read"));
+        return Err(format!(
+            "{length} bytes, more than the {MAX_JSON_BYTES} that are read"
+        ));
     }
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     JsonValue::parse(&text).map_err(|error| error.to_string())
 }
 
 fn document_kind(path: &Path, content: &JsonValue) -> DocumentKind {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let has = |key: &str| field(content, key).is_ok();
     let first_has = |items: &JsonValue, key: &str| match items {
         JsonValue::Array(items) => items.first().is_some_and(|first| field(first, key).is_ok()),
@@ -206,7 +241,11 @@ fn document_kind(path: &Path, content: &JsonValue) -> DocumentKind {
         DocumentKind::Images
     } else if has("prompts") {
         DocumentKind::MultimodalPrompts
-    } else if has("added_tokens_decoder") || has("weight_map") || name.ends_with("config.json") || name == "manifest.json" {
+    } else if has("added_tokens_decoder")
+        || has("weight_map")
+        || name.ends_with("config.json")
+        || name == "manifest.json"
+    {
         DocumentKind::Ours
     } else {
         DocumentKind::Unknown

@@ -61,7 +61,10 @@ pub enum VerifyError {
 /// is a check that falls short.
 pub fn verify(folder: &Path, sink: &mut dyn FnMut(&Check)) -> Result<Report, VerifyError> {
     let read = |folder: &Path| {
-        Fixture::read(folder).map_err(|source| VerifyError::Folder { path: folder.to_owned(), source })
+        Fixture::read(folder).map_err(|source| VerifyError::Folder {
+            path: folder.to_owned(),
+            source,
+        })
     };
     let fixture = read(folder)?;
     let is_model_folder = folder.join("config.json").is_file();
@@ -69,18 +72,27 @@ pub fn verify(folder: &Path, sink: &mut dyn FnMut(&Check)) -> Result<Report, Ver
         (true, Some(parent)) => Some(read(&parent)?),
         _ => None,
     };
-    let root = if is_model_folder { absolute_parent(folder).unwrap_or_default() } else { folder.to_owned() };
+    let root = if is_model_folder {
+        absolute_parent(folder).unwrap_or_default()
+    } else {
+        folder.to_owned()
+    };
 
     let mut report = Report::default();
     let mut record = |check: Check| {
         sink(&check);
         report.checks.push(check);
     };
-    let verification =
-        Verification { fixture: &fixture, around: neighbours.as_ref().unwrap_or(&fixture), root: &root };
+    let verification = Verification {
+        fixture: &fixture,
+        around: neighbours.as_ref().unwrap_or(&fixture),
+        root: &root,
+    };
     verification.run(&mut record);
     if report.checks.is_empty() {
-        return Err(VerifyError::Empty { path: folder.to_owned() });
+        return Err(VerifyError::Empty {
+            path: folder.to_owned(),
+        });
     }
     Ok(report)
 }
@@ -110,7 +122,8 @@ impl Verification<'_> {
         self.verify_documents(tokenizer.as_ref(), sink);
         for file in &self.fixture.tensors {
             if file.kind == TensorKind::Unknown {
-                Part::new(display_name(&file.path), sink).not_checked("file", "holds no known kind of expectation");
+                Part::new(display_name(&file.path), sink)
+                    .not_checked("file", "holds no known kind of expectation");
             }
         }
         if !self.fixture.models.is_empty() {
@@ -141,7 +154,9 @@ impl Verification<'_> {
             };
             match document.kind {
                 DocumentKind::TokenizerVectors => match tokenizer {
-                    Some(tokenizer) => prompts::verify_tokenizer(part, tokenizer, &document.content),
+                    Some(tokenizer) => {
+                        prompts::verify_tokenizer(part, tokenizer, &document.content);
+                    }
                     None => part.failed("vectors", "no tokenizer that opens in this folder"),
                 },
                 DocumentKind::Renderings => {
@@ -151,14 +166,23 @@ impl Verification<'_> {
                 DocumentKind::ParserCases => parser::verify(part, &document.content),
                 DocumentKind::Images => {
                     let processed = tensors_of(&self.fixture.tensors, TensorKind::Images).next();
-                    images::verify(part, self.root, &document.content, processed.map(|file| &file.tensors));
+                    images::verify(
+                        part,
+                        self.root,
+                        &document.content,
+                        processed.map(|file| &file.tensors),
+                    );
                 }
-                DocumentKind::Videos => match tensors_of(&self.fixture.tensors, TensorKind::Videos).next() {
-                    Some(file) => videos::verify(part, cases, &file.tensors),
-                    None => part.failed("films", "their frames are not in this folder"),
-                },
+                DocumentKind::Videos => {
+                    match tensors_of(&self.fixture.tensors, TensorKind::Videos).next() {
+                        Some(file) => videos::verify(part, cases, &file.tensors),
+                        None => part.failed("films", "their frames are not in this folder"),
+                    }
+                }
                 DocumentKind::MultimodalPrompts | DocumentKind::Ours => {}
-                DocumentKind::Unknown => part.not_checked("file", "holds no known kind of expectation"),
+                DocumentKind::Unknown => {
+                    part.not_checked("file", "holds no known kind of expectation");
+                }
             }
         }
     }
@@ -167,7 +191,10 @@ impl Verification<'_> {
     /// reported by the checks that need it.
     fn prepare_media(&self) -> MediaSet {
         let config = MediaConfig::default();
-        let mut media = MediaSet { images: BTreeMap::new(), videos: BTreeMap::new() };
+        let mut media = MediaSet {
+            images: BTreeMap::new(),
+            videos: BTreeMap::new(),
+        };
         for document in documents_of(&self.around.documents, DocumentKind::Images) {
             for (name, file) in vision::picture_files(&document.content) {
                 if let Ok(picture) = images::load(self.root, &file) {
@@ -177,13 +204,23 @@ impl Verification<'_> {
         }
         for document in documents_of(&self.around.documents, DocumentKind::Videos) {
             for file in tensors_of(&self.around.tensors, TensorKind::Videos) {
-                media.videos.extend(videos::prepare_all(&document.content, &file.tensors, &config));
+                media.videos.extend(videos::prepare_all(
+                    &document.content,
+                    &file.tensors,
+                    &config,
+                ));
             }
         }
         media
     }
 
-    fn verify_model(&self, folder: &ModelFolder, media: &MediaSet, tokenizer: Option<&Tokenizer>, sink: Sink<'_>) {
+    fn verify_model(
+        &self,
+        folder: &ModelFolder,
+        media: &MediaSet,
+        tokenizer: Option<&Tokenizer>,
+        sink: Sink<'_>,
+    ) {
         let name = display_name(&folder.path);
         let part = &mut Part::new(name.clone(), sink);
         let model = match Model::open(&folder.path) {
@@ -194,7 +231,9 @@ impl Verification<'_> {
         let surroundings = Surroundings {
             media,
             tokenizer,
-            prompts: documents_of(&folder.documents, DocumentKind::MultimodalPrompts).next().map(|d| &d.content),
+            prompts: documents_of(&folder.documents, DocumentKind::MultimodalPrompts)
+                .next()
+                .map(|d| &d.content),
             packed: vision::packed_names(self.around.manifest.as_ref(), &name),
         };
         for file in &folder.tensors {
@@ -204,21 +243,42 @@ impl Verification<'_> {
                 TensorKind::Int4Unit => text::verify_int4_unit(part, &file.tensors),
                 TensorKind::Variants => self.verify_variants(part, folder, &model, file),
                 TensorKind::Images | TensorKind::Videos | TensorKind::Unknown => {
-                    part.not_checked(&display_name(&file.path), "no known kind of expectation on a model");
+                    part.not_checked(
+                        &display_name(&file.path),
+                        "no known kind of expectation on a model",
+                    );
                 }
             }
         }
         for document in documents_of(&folder.documents, DocumentKind::Unknown) {
-            part.not_checked(&display_name(&document.path), "holds no known kind of expectation");
+            part.not_checked(
+                &display_name(&document.path),
+                "holds no known kind of expectation",
+            );
         }
     }
 
-    fn verify_variants(&self, part: &mut Part<'_>, folder: &ModelFolder, model: &Model, variants: &TensorFile) {
+    fn verify_variants(
+        &self,
+        part: &mut Part<'_>,
+        folder: &ModelFolder,
+        model: &Model,
+        variants: &TensorFile,
+    ) {
         let Some(prompts) = tensors_of(&folder.tensors, TensorKind::Text).next() else {
-            return part.failed(&display_name(&variants.path), "the prompts are not in this folder");
+            return part.failed(
+                &display_name(&variants.path),
+                "the prompts are not in this folder",
+            );
         };
         let unquantised = self.unquantised_sibling(folder, model);
-        text::verify_variants(part, model, unquantised.as_ref(), &prompts.tensors, &variants.tensors);
+        text::verify_variants(
+            part,
+            model,
+            unquantised.as_ref(),
+            &prompts.tensors,
+            &variants.tensors,
+        );
     }
 
     /// The same language model with dense experts: a model folder without expectations of its own.
@@ -226,14 +286,18 @@ impl Verification<'_> {
         self.around
             .models
             .iter()
-            .filter(|other| other.tensors.is_empty() && other.path.file_name() != folder.path.file_name())
+            .filter(|other| {
+                other.tensors.is_empty() && other.path.file_name() != folder.path.file_name()
+            })
             .filter_map(|other| Model::open(&other.path).ok())
             .find(|other| other.config.text == model.config.text)
     }
 }
 
 fn documents_of(documents: &[Document], kind: DocumentKind) -> impl Iterator<Item = &Document> {
-    documents.iter().filter(move |document| document.kind == kind)
+    documents
+        .iter()
+        .filter(move |document| document.kind == kind)
 }
 
 fn tensors_of(files: &[TensorFile], kind: TensorKind) -> impl Iterator<Item = &TensorFile> {
@@ -243,5 +307,8 @@ fn tensors_of(files: &[TensorFile], kind: TensorKind) -> impl Iterator<Item = &T
 /// The last part of a path: what a person calls the thing.
 fn display_name(path: &Path) -> String {
     let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    absolute.file_stem().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    absolute.file_stem().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }

@@ -12,15 +12,22 @@ const RANDOM_CHUNKINGS: u64 = 1_000;
 pub fn verify(part: &mut Part<'_>, document: &JsonValue) {
     let cases = array(document, "cases");
     let whole = first_failure(cases, |case| {
-        same(&parse_message(string(case, "model_output")?, thinking(case)?), &expected(case)?)
+        same(
+            &parse_message(string(case, "model_output")?, thinking(case)?),
+            &expected(case)?,
+        )
     });
     part.cases("whole outputs", cases.len(), whole);
 
-    let splits: usize = cases.iter().map(|case| string(case, "model_output").map_or(0, |text| text.chars().count() + 1)).sum();
+    let splits: usize = cases
+        .iter()
+        .map(|case| string(case, "model_output").map_or(0, |text| text.chars().count() + 1))
+        .sum();
     let halves = first_failure(cases, |case| {
         let text = string(case, "model_output")?;
         let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        ends.map(|at| vec![&text[..at], &text[at..]]).try_for_each(|chunks| holds(case, &chunks))
+        ends.map(|at| vec![&text[..at], &text[at..]])
+            .try_for_each(|chunks| holds(case, &chunks))
     });
     part.cases("every two-way split", splits, halves);
 
@@ -28,7 +35,11 @@ pub fn verify(part: &mut Part<'_>, document: &JsonValue) {
         let text = string(case, "model_output")?;
         (1..=RANDOM_CHUNKINGS).try_for_each(|seed| holds(case, &cut(text, seed)))
     });
-    part.cases("random chunkings", cases.len() * RANDOM_CHUNKINGS as usize, random);
+    part.cases(
+        "random chunkings",
+        cases.len() * RANDOM_CHUNKINGS as usize,
+        random,
+    );
 }
 
 fn holds(case: &JsonValue, chunks: &[&str]) -> Result<(), String> {
@@ -50,7 +61,12 @@ fn thinking(case: &JsonValue) -> Result<bool, String> {
 
 /// What the case expects; null and empty mean the same.
 fn expected(case: &JsonValue) -> Result<ParsedMessage, String> {
-    let text = |key| string(case, key).ok().filter(|text| !text.is_empty()).map(str::to_owned);
+    let text = |key| {
+        string(case, key)
+            .ok()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
     let tool_calls = array(case, "tool_calls")
         .iter()
         .map(|call| {
@@ -61,7 +77,11 @@ fn expected(case: &JsonValue) -> Result<ParsedMessage, String> {
             })
         })
         .collect::<Result<_, String>>()?;
-    Ok(ParsedMessage { reasoning: text("reasoning"), content: text("content"), tool_calls })
+    Ok(ParsedMessage {
+        reasoning: text("reasoning"),
+        content: text("content"),
+        tool_calls,
+    })
 }
 
 /// Cuts a text into chunks of one to eight characters, or longer ones, as `seed` decides.
@@ -75,7 +95,10 @@ fn cut(text: &str, seed: u64) -> Vec<&str> {
         random ^= random >> 7;
         random ^= random << 17;
         let length = 1 + random % longest;
-        let end = rest.char_indices().nth(length as usize).map_or(rest.len(), |(at, _)| at);
+        let end = rest
+            .char_indices()
+            .nth(length as usize)
+            .map_or(rest.len(), |(at, _)| at);
         let (chunk, after) = rest.split_at(end);
         chunks.push(chunk);
         rest = after;

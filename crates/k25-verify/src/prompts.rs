@@ -1,8 +1,9 @@
 //! Expectations on text: tokenizer vectors, renderings, tool declarations, parser cases. All exact.
 
 use k25_chat::{
-    Conversation, Detokenizer, JsonObject, JsonValue, Message, Reading, RenderOptions, Segment, SpecialToken,
-    Specials, TemplateVersion, Tokenizer, render, segments_to_text, typescript_declaration,
+    Conversation, Detokenizer, JsonObject, JsonValue, Message, Reading, RenderOptions, Segment,
+    SpecialToken, Specials, TemplateVersion, Tokenizer, render, segments_to_text,
+    typescript_declaration,
 };
 use std::sync::Arc;
 
@@ -19,11 +20,15 @@ pub fn verify_tokenizer(part: &mut Part<'_>, tokenizer: &Arc<Tokenizer>, documen
     };
     let plain = encode("ids_plain", &|text| tokenizer.encode_text(text));
     part.cases("vectors, specials as text", cases.len(), plain);
-    let parsed = encode("ids_specials_allowed", &|text| tokenizer.encode_with_specials(text));
+    let parsed = encode("ids_specials_allowed", &|text| {
+        tokenizer.encode_with_specials(text)
+    });
     part.cases("vectors, specials parsed", cases.len(), parsed);
     let round_trip = first_failure(cases, |case| {
         let text = string(case, "text")?;
-        let decoded = tokenizer.decode(&ids(case, "ids_plain")?).map_err(|error| error.to_string())?;
+        let decoded = tokenizer
+            .decode(&ids(case, "ids_plain")?)
+            .map_err(|error| error.to_string())?;
         same(&decoded.as_str(), &text)
     });
     part.cases("vectors, decoded again", cases.len(), round_trip);
@@ -34,15 +39,25 @@ pub fn verify_tokenizer(part: &mut Part<'_>, tokenizer: &Arc<Tokenizer>, documen
 fn verify_decoding(part: &mut Part<'_>, tokenizer: &Arc<Tokenizer>, cases: &[JsonValue]) {
     let failure = first_failure(cases, |case| {
         let ids = ids(case, "ids")?;
-        let bytes = tokenizer.decode_bytes(&ids).map_err(|error| error.to_string())?;
+        let bytes = tokenizer
+            .decode_bytes(&ids)
+            .map_err(|error| error.to_string())?;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         same(&hex.as_str(), &string(case, "bytes_hex")?)?;
         let text = string(case, "text_replace")?;
-        same(&tokenizer.decode(&ids).map_err(|error| error.to_string())?.as_str(), &text)?;
+        same(
+            &tokenizer
+                .decode(&ids)
+                .map_err(|error| error.to_string())?
+                .as_str(),
+            &text,
+        )?;
         let mut streaming = Detokenizer::new(Arc::clone(tokenizer), Specials::Keep);
         let mut streamed = String::new();
         for id in ids {
-            streaming.push(id, &mut streamed).map_err(|error| error.to_string())?;
+            streaming
+                .push(id, &mut streamed)
+                .map_err(|error| error.to_string())?;
         }
         streaming.finish(&mut streamed);
         same(&streamed.as_str(), &text)
@@ -54,7 +69,10 @@ fn verify_decoding(part: &mut Part<'_>, tokenizer: &Arc<Tokenizer>, cases: &[Jso
 pub fn verify_renderings(part: &mut Part<'_>, tokenizer: Option<&Tokenizer>, cases: &[JsonValue]) {
     let texts = first_failure(cases, |case| {
         let segments = render_case(case)?;
-        same(&segments_to_text(&segments).as_str(), &string(case, "rendered")?)
+        same(
+            &segments_to_text(&segments).as_str(),
+            &string(case, "rendered")?,
+        )
     });
     part.cases("prompt texts", cases.len(), texts);
     let Some(tokenizer) = tokenizer else {
@@ -62,35 +80,56 @@ pub fn verify_renderings(part: &mut Part<'_>, tokenizer: Option<&Tokenizer>, cas
         return;
     };
     let stock = first_failure(cases, |case| {
-        same(&tokenizer.encode_with_specials(string(case, "rendered")?), &ids(case, "ids")?)
+        same(
+            &tokenizer.encode_with_specials(string(case, "rendered")?),
+            &ids(case, "ids")?,
+        )
     });
-    part.cases("prompt ids, markers parsed from the text", cases.len(), stock);
+    part.cases(
+        "prompt ids, markers parsed from the text",
+        cases.len(),
+        stock,
+    );
     // Where a message spells a marker out, the stock tokenizer takes it for one and we do not.
     let spelled_out = |segments: &[Segment]| {
         segments.iter().any(|segment| match segment {
-            Segment::Text(text) => SpecialToken::ALL.iter().any(|token| text.contains(token.text())),
+            Segment::Text(text) => SpecialToken::ALL
+                .iter()
+                .any(|token| text.contains(token.text())),
             _ => false,
         })
     };
-    let own: Vec<&JsonValue> =
-        cases.iter().filter(|case| render_case(case).is_ok_and(|segments| !spelled_out(&segments))).collect();
+    let own: Vec<&JsonValue> = cases
+        .iter()
+        .filter(|case| render_case(case).is_ok_and(|segments| !spelled_out(&segments)))
+        .collect();
     let placed = first_failure(own.iter().copied(), |case| {
-        same(&tokenizer.encode_segments(&render_case(case)?), &ids(case, "ids")?)
+        same(
+            &tokenizer.encode_segments(&render_case(case)?),
+            &ids(case, "ids")?,
+        )
     });
-    part.cases("prompt ids, markers placed by the renderer", own.len(), placed);
+    part.cases(
+        "prompt ids, markers placed by the renderer",
+        own.len(),
+        placed,
+    );
 }
 
 fn render_case(case: &JsonValue) -> Result<Vec<Segment>, String> {
     let none = JsonObject::new();
-    let kwargs = field(case, "kwargs").ok().and_then(JsonValue::as_object).unwrap_or(&none);
+    let kwargs = field(case, "kwargs")
+        .ok()
+        .and_then(JsonValue::as_object)
+        .unwrap_or(&none);
     let options = RenderOptions::from_kwargs(kwargs).map_err(|error| error.to_string())?;
     // Only K2.6's template knows this argument.
     let version = match kwargs.contains_key("preserve_thinking") {
         true => TemplateVersion::K26,
         false => TemplateVersion::K25,
     };
-    let conversation =
-        Conversation::read(case.clone(), Reading::Reference(version)).map_err(|error| error.to_string())?;
+    let conversation = Conversation::read(case.clone(), Reading::Reference(version))
+        .map_err(|error| error.to_string())?;
     Ok(render(&conversation, &options).segments)
 }
 
@@ -101,15 +140,23 @@ pub fn verify_declarations(part: &mut Part<'_>, cases: &[JsonValue]) {
         match (encoded, field(case, "expected_ts")?) {
             (Ok(text), JsonValue::String(expected)) => same(&text, expected),
             (Err(_), JsonValue::Null) => Ok(()),
-            (Ok(text), _) => Err(format!("encoded as {text:?}; the reference falls back to JSON")),
+            (Ok(text), _) => Err(format!(
+                "encoded as {text:?}; the reference falls back to JSON"
+            )),
             (Err(error), _) => Err(error.to_string()),
         }
     });
     part.cases("declarations", cases.len(), declarations);
     let rendered = first_failure(cases, |case| {
-        let conversation = Conversation { messages: vec![Message::user("q")], tools: array(case, "tools").to_vec() };
+        let conversation = Conversation {
+            messages: vec![Message::user("q")],
+            tools: array(case, "tools").to_vec(),
+        };
         let prompt = render(&conversation, &RenderOptions::default());
-        same(&segments_to_text(&prompt.segments).as_str(), &string(case, "rendered")?)
+        same(
+            &segments_to_text(&prompt.segments).as_str(),
+            &string(case, "rendered")?,
+        )
     });
     part.cases("prompts that declare them", cases.len(), rendered);
 }
@@ -129,7 +176,11 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(actual: &T, expected: &T) -> 
     if actual == expected {
         return Ok(());
     }
-    Err(format!("is {} and should be {}", clipped(actual), clipped(expected)))
+    Err(format!(
+        "is {} and should be {}",
+        clipped(actual),
+        clipped(expected)
+    ))
 }
 
 /// The debug form, cut to what fits a report.
@@ -144,11 +195,15 @@ fn clipped(value: &impl std::fmt::Debug) -> String {
 
 pub(crate) fn field<'a>(case: &'a JsonValue, key: &str) -> Result<&'a JsonValue, String> {
     let object: Option<&JsonObject> = case.as_object();
-    object.and_then(|object| object.get(key)).ok_or_else(|| format!("the case has no {key}"))
+    object
+        .and_then(|object| object.get(key))
+        .ok_or_else(|| format!("the case has no {key}"))
 }
 
 pub(crate) fn string<'a>(case: &'a JsonValue, key: &str) -> Result<&'a str, String> {
-    field(case, key)?.as_str().ok_or_else(|| format!("{key} is no text"))
+    field(case, key)?
+        .as_str()
+        .ok_or_else(|| format!("{key} is no text"))
 }
 
 pub(crate) fn array<'a>(value: &'a JsonValue, key: &str) -> &'a [JsonValue] {
@@ -163,7 +218,10 @@ fn ids(case: &JsonValue, key: &str) -> Result<Vec<u32>, String> {
     array(case, key)
         .iter()
         .map(|id| match id {
-            JsonValue::Integer(id) => id.as_str().parse().map_err(|_| format!("{key} holds {}", id.as_str())),
+            JsonValue::Integer(id) => id
+                .as_str()
+                .parse()
+                .map_err(|_| format!("{key} holds {}", id.as_str())),
             other => Err(format!("{key} holds {}", other.kind())),
         })
         .collect()

@@ -49,7 +49,10 @@ impl Report {
 
     /// Number of checks with an outcome that `wanted` accepts.
     pub fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
-        self.checks.iter().filter(|check| wanted(&check.outcome)).count()
+        self.checks
+            .iter()
+            .filter(|check| wanted(&check.outcome))
+            .count()
     }
 }
 
@@ -62,7 +65,10 @@ pub struct Part<'a> {
 impl<'a> Part<'a> {
     /// The checks of part `name`, handed to `sink` one by one.
     pub fn new(name: impl Into<String>, sink: &'a mut dyn FnMut(Check)) -> Self {
-        Self { name: name.into(), sink }
+        Self {
+            name: name.into(),
+            sink,
+        }
     }
 
     /// Compares values; both sides must have the same length.
@@ -74,11 +80,22 @@ impl<'a> Part<'a> {
     /// Compares values and reports the difference without judging it.
     pub fn information(&mut self, item: &str, actual: &[f32], expected: &[f32]) {
         let (error, _) = compare_values(actual, expected, f64::INFINITY);
-        self.push(item, expected.len(), error, f64::INFINITY, Outcome::Information);
+        self.push(
+            item,
+            expected.len(),
+            error,
+            f64::INFINITY,
+            Outcome::Information,
+        );
     }
 
     /// Compares two sequences for equality, and shows the first difference.
-    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, item: &str, actual: &[T], expected: &[T]) {
+    pub fn equal<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        item: &str,
+        actual: &[T],
+        expected: &[T],
+    ) {
         let outcome = match first_difference(actual, expected) {
             None => Outcome::Ok,
             Some(difference) => Outcome::Short(difference),
@@ -90,7 +107,13 @@ impl<'a> Part<'a> {
     /// Records how many of a number of cases hold, with the first that does not.
     pub fn cases(&mut self, item: &str, number: usize, first_failure: Option<String>) {
         let error = first_failure.is_none().then_some(0.0);
-        self.push(item, number, error, 0.0, first_failure.map_or(Outcome::Ok, Outcome::Short));
+        self.push(
+            item,
+            number,
+            error,
+            0.0,
+            first_failure.map_or(Outcome::Ok, Outcome::Short),
+        );
     }
 
     /// Records that an item could not be computed.
@@ -103,7 +126,14 @@ impl<'a> Part<'a> {
         self.push(item, 0, None, 0.0, Outcome::NotChecked(reason.to_string()));
     }
 
-    fn push(&mut self, item: &str, compared: usize, error: Option<f64>, tolerance: f64, outcome: Outcome) {
+    fn push(
+        &mut self,
+        item: &str,
+        compared: usize,
+        error: Option<f64>,
+        tolerance: f64,
+        outcome: Outcome,
+    ) {
         (self.sink)(Check {
             part: self.name.clone(),
             item: item.to_owned(),
@@ -118,29 +148,59 @@ impl<'a> Part<'a> {
 /// Largest absolute difference, and whether it is allowed. A value that is not a number is never.
 fn compare_values(actual: &[f32], expected: &[f32], tolerance: f64) -> (Option<f64>, Outcome) {
     if actual.len() != expected.len() {
-        let reason = format!("{} values where {} are expected", actual.len(), expected.len());
+        let reason = format!(
+            "{} values where {} are expected",
+            actual.len(),
+            expected.len()
+        );
         return (None, Outcome::Short(reason));
     }
     let difference = |(actual, expected): (&f32, &f32)| {
         let difference = (f64::from(*actual) - f64::from(*expected)).abs();
-        if difference.is_nan() { f64::INFINITY } else { difference }
+        if difference.is_nan() {
+            f64::INFINITY
+        } else {
+            difference
+        }
     };
-    let error = actual.iter().zip(expected).map(difference).fold(0.0, f64::max);
+    let error = actual
+        .iter()
+        .zip(expected)
+        .map(difference)
+        .fold(0.0, f64::max);
     if error <= tolerance {
         return (Some(error), Outcome::Ok);
     }
-    let worst = actual.iter().zip(expected).position(|pair| difference(pair) == error).unwrap_or(0);
-    let reason = format!("value {worst} is {} and should be {}", actual[worst], expected[worst]);
+    let worst = actual
+        .iter()
+        .zip(expected)
+        .position(|pair| difference(pair) == error)
+        .unwrap_or(0);
+    let reason = format!(
+        "value {worst} is {} and should be {}",
+        actual[worst], expected[worst]
+    );
     (Some(error), Outcome::Short(reason))
 }
 
-fn first_difference<T: PartialEq + std::fmt::Debug>(actual: &[T], expected: &[T]) -> Option<String> {
-    let differing = actual.iter().zip(expected).position(|(actual, expected)| actual != expected);
+fn first_difference<T: PartialEq + std::fmt::Debug>(
+    actual: &[T],
+    expected: &[T],
+) -> Option<String> {
+    let differing = actual
+        .iter()
+        .zip(expected)
+        .position(|(actual, expected)| actual != expected);
     match differing {
-        Some(at) => Some(format!("value {at} is {:?} and should be {:?}", actual[at], expected[at])),
-        None if actual.len() != expected.len() => {
-            Some(format!("{} values where {} are expected", actual.len(), expected.len()))
-        }
+        Some(at) => Some(format!(
+            "value {at} is {:?} and should be {:?}",
+            actual[at], expected[at]
+        )),
+        None if actual.len() != expected.len() => Some(format!(
+            "{} values where {} are expected",
+            actual.len(),
+            expected.len()
+        )),
         None => None,
     }
 }

@@ -10,8 +10,13 @@ fn fixtures() -> PathBuf {
 }
 
 fn shortfalls(report: &Report) -> Vec<String> {
-    let short = report.checks.iter().filter(|check| matches!(check.outcome, Outcome::Short(_)));
-    short.map(|check| format!("{} {}: {:?}", check.part, check.item, check.outcome)).collect()
+    let short = report
+        .checks
+        .iter()
+        .filter(|check| matches!(check.outcome, Outcome::Short(_)));
+    short
+        .map(|check| format!("{} {}: {:?}", check.part, check.item, check.outcome))
+        .collect()
 }
 
 #[test]
@@ -36,7 +41,12 @@ fn a_single_model_folder_finds_its_media_beside_it() {
     let report = verify(&fixtures().join("t1"), &mut |_| ()).unwrap();
     assert_eq!(shortfalls(&report), Vec::<String>::new());
     assert!(report.checks.iter().all(|check| check.part == "t1"));
-    assert!(report.checks.iter().any(|check| check.item.starts_with("mm.")));
+    assert!(
+        report
+            .checks
+            .iter()
+            .any(|check| check.item.starts_with("mm."))
+    );
 }
 
 /// Copies a model folder and the tokenizer under other names, then changes one byte of the weights.

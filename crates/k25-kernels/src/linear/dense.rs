@@ -302,7 +302,9 @@ impl DenseProduct<'_> {
                 }
                 // Each round also asks for one of the rows that come next.
                 let round = n / N * S::PARTS + part;
-                let next = self.x_row((row + M + round).min(self.rows.len() - 1)).add(k);
+                let next = self
+                    .x_row((row + M + round).min(self.rows.len() - 1))
+                    .add(k);
                 for k in (first..whole).step_by(LANES) {
                     S::prefetch(next.add(k).cast());
                     multiply_parts::<S, M, N>(&x, k, &w, k, &mut sums);

@@ -16,7 +16,10 @@ pub struct Act {
 impl Act {
     /// Activations over f32 rows.
     pub fn new(rows: Rows) -> Self {
-        Self { rows, quantised: OnceCell::new() }
+        Self {
+            rows,
+            quantised: OnceCell::new(),
+        }
     }
 
     /// The f32 values.
@@ -31,14 +34,23 @@ impl Act {
 
     /// The values as the exact kernels read them.
     pub(super) fn exact(&self) -> Activations<'_> {
-        Activations::F32 { values: self.rows.values(), cols: self.rows.width() }
+        Activations::F32 {
+            values: self.rows.values(),
+            cols: self.rows.width(),
+        }
     }
 
     /// The values as the integer kernels read them, quantised at the first call.
     pub(super) fn quantised(&self, pool: &Pool, isa: Isa) -> Activations<'_> {
         Activations::Quant(self.quantised.get_or_init(|| {
             let mut quantised = QuantRows::new();
-            quantised.set(pool, isa, self.rows.values(), self.rows.len(), self.rows.width());
+            quantised.set(
+                pool,
+                isa,
+                self.rows.values(),
+                self.rows.len(),
+                self.rows.width(),
+            );
             quantised
         }))
     }

@@ -3,7 +3,9 @@
 //! Which sequence owns which block is the scheduler's knowledge; here are only the values.
 
 use k25_config::TextConfig;
-use k25_kernels::{INT8_LATENT_COLS, LATENT_BLOCK_ROWS, LatentBlock, f32_to_bf16, quantize_latent_row};
+use k25_kernels::{
+    INT8_LATENT_COLS, LATENT_BLOCK_ROWS, LatentBlock, f32_to_bf16, quantize_latent_row,
+};
 
 /// How cached rows are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,11 +57,16 @@ impl PagedLatents {
         let layer = |_| match format {
             LatentFormat::F32 => LayerRows::F32(vec![0.0; rows * width]),
             LatentFormat::Bf16 => LayerRows::Bf16(vec![0; rows * width]),
-            LatentFormat::Int8 => {
-                LayerRows::Int8 { values: vec![0; rows * width], scales: vec![0.0; rows * scales_per_row(width)] }
-            }
+            LatentFormat::Int8 => LayerRows::Int8 {
+                values: vec![0; rows * width],
+                scales: vec![0.0; rows * scales_per_row(width)],
+            },
         };
-        Self { width, blocks, layers: (0..config.num_hidden_layers).map(layer).collect() }
+        Self {
+            width,
+            blocks,
+            layers: (0..config.num_hidden_layers).map(layer).collect(),
+        }
     }
 
     /// Bytes of one block over all layers.
@@ -90,7 +97,10 @@ impl PagedLatents {
             match layer {
                 LayerRows::F32(values) => values.copy_within(range(width, copy.from), to(width)),
                 LayerRows::Bf16(values) => values.copy_within(range(width, copy.from), to(width)),
-                LayerRows::Int8 { values, scales: row_scales } => {
+                LayerRows::Int8 {
+                    values,
+                    scales: row_scales,
+                } => {
                     values.copy_within(range(width, copy.from), to(width));
                     row_scales.copy_within(range(scales, copy.from), to(scales));
                 }
@@ -103,12 +113,19 @@ impl PagedLatents {
         let index = block as usize * Self::BLOCK_ROWS + offset;
         let (width, scales) = (self.width, scales_per_row(self.width));
         match &mut self.layers[layer] {
-            LayerRows::F32(values) => values[index * width..(index + 1) * width].copy_from_slice(row),
+            LayerRows::F32(values) => {
+                values[index * width..(index + 1) * width].copy_from_slice(row);
+            }
             LayerRows::Bf16(values) => {
                 let into = &mut values[index * width..(index + 1) * width];
-                into.iter_mut().zip(row).for_each(|(into, value)| *into = f32_to_bf16(*value));
+                into.iter_mut()
+                    .zip(row)
+                    .for_each(|(into, value)| *into = f32_to_bf16(*value));
             }
-            LayerRows::Int8 { values, scales: row_scales } => quantize_latent_row(
+            LayerRows::Int8 {
+                values,
+                scales: row_scales,
+            } => quantize_latent_row(
                 row,
                 &mut values[index * width..(index + 1) * width],
                 &mut row_scales[index * scales..(index + 1) * scales],

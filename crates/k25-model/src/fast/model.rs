@@ -45,7 +45,9 @@ pub struct FastOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FastOptionsError {
     /// int8 weights have no kernel for f32 activations.
-    #[error("int8 dense weights need int8 activations\n  hint: use --activations int8, or --dense bf16")]
+    #[error(
+        "int8 dense weights need int8 activations\n  hint: use --activations int8, or --dense bf16"
+    )]
     Int8DenseNeedsInt8Activations,
 }
 
@@ -72,8 +74,16 @@ pub(super) struct AbsorbedKv {
 #[derive(Debug)]
 pub(super) enum HeadMatrix {
     /// bf16 values, where `kv_b` holds such.
-    Bf16 { values: Vec<u16>, rows: usize, cols: usize },
-    F32 { values: Vec<f32>, rows: usize, cols: usize },
+    Bf16 {
+        values: Vec<u16>,
+        rows: usize,
+        cols: usize,
+    },
+    F32 {
+        values: Vec<f32>,
+        rows: usize,
+        cols: usize,
+    },
     Int8(Int8Matrix),
 }
 
@@ -98,7 +108,13 @@ impl FastModel {
             quantise_dense(&mut model);
         }
         let (rotary, softmax_scale) = (Rotary::new(&config.text), softmax_scale(&config.text));
-        Ok(Self { model, options, rotary, softmax_scale, absorbed })
+        Ok(Self {
+            model,
+            options,
+            rotary,
+            softmax_scale,
+            absorbed,
+        })
     }
 
     /// The model, its dense matrices in the format that was asked for.
@@ -116,7 +132,12 @@ impl FastModel {
 fn quantise_dense(model: &mut Model) {
     let mut matrices: Vec<&mut Linear> = vec![&mut model.text.lm_head];
     for layer in &mut model.text.layers {
-        let MlaWeights { query, kv_a, output, .. } = &mut layer.attention;
+        let MlaWeights {
+            query,
+            kv_a,
+            output,
+            ..
+        } = &mut layer.attention;
         matrices.extend([kv_a, output]);
         match query {
             QueryWeights::LowRank { a, b, .. } => matrices.extend([a, b]),
@@ -127,7 +148,9 @@ fn quantise_dense(model: &mut Model) {
             FeedForward::Moe(moe) => matrices.extend(moe.shared.iter_mut().flat_map(parts)),
         }
     }
-    matrices.into_par_iter().for_each(|matrix| *matrix = matrix.to_int8());
+    matrices
+        .into_par_iter()
+        .for_each(|matrix| *matrix = matrix.to_int8());
 }
 
 fn parts(mlp: &mut Mlp) -> [&mut Linear; 3] {
@@ -136,7 +159,11 @@ fn parts(mlp: &mut Mlp) -> [&mut Linear; 3] {
 
 impl AbsorbedKv {
     fn new(weights: &MlaWeights, config: &k25_config::TextConfig, dense: DenseFormat) -> Self {
-        let (nope, value, rank) = (config.qk_nope_head_dim, config.v_head_dim, config.kv_lora_rank);
+        let (nope, value, rank) = (
+            config.qk_nope_head_dim,
+            config.v_head_dim,
+            config.kv_lora_rank,
+        );
         let head = |first: usize, count: usize| {
             let mut rows = Rows::zeros(count, rank);
             for (offset, row) in rows.iter_mut().enumerate() {
@@ -147,8 +174,13 @@ impl AbsorbedKv {
         let first_row = |head: usize| head * (nope + value);
         let heads = 0..config.num_attention_heads;
         Self {
-            key: heads.clone().map(|h| HeadMatrix::new(&head(first_row(h), nope).transposed(), dense)).collect(),
-            value: heads.map(|h| HeadMatrix::new(&head(first_row(h) + nope, value), dense)).collect(),
+            key: heads
+                .clone()
+                .map(|h| HeadMatrix::new(&head(first_row(h), nope).transposed(), dense))
+                .collect(),
+            value: heads
+                .map(|h| HeadMatrix::new(&head(first_row(h) + nope, value), dense))
+                .collect(),
         }
     }
 }
@@ -166,20 +198,41 @@ impl HeadMatrix {
 
     /// In bf16 if that loses nothing: true of every checkpoint of the family.
     fn stored(rows: &Rows) -> Self {
-        let bf16: Vec<u16> = rows.values().iter().map(|value| f32_to_bf16(*value)).collect();
-        let exact = bf16.iter().zip(rows.values()).all(|(bits, value)| bf16_to_f32(*bits) == *value);
+        let bf16: Vec<u16> = rows
+            .values()
+            .iter()
+            .map(|value| f32_to_bf16(*value))
+            .collect();
+        let exact = bf16
+            .iter()
+            .zip(rows.values())
+            .all(|(bits, value)| bf16_to_f32(*bits) == *value);
         let (rows, cols, values) = (rows.len(), rows.width(), rows.values());
-        if exact { Self::Bf16 { values: bf16, rows, cols } } else { Self::F32 { values: values.to_vec(), rows, cols } }
+        if exact {
+            Self::Bf16 {
+                values: bf16,
+                rows,
+                cols,
+            }
+        } else {
+            Self::F32 {
+                values: values.to_vec(),
+                rows,
+                cols,
+            }
+        }
     }
 
     /// The matrix as the kernels read it.
     pub fn kernel_view(&self) -> Weights<'_> {
         let built_so = "built with this shape";
         match self {
-            Self::Bf16 { values, rows, cols } => {
-                Weights::Dense(Dense::bf16(bytemuck::cast_slice(values), *rows, *cols).expect(built_so))
+            Self::Bf16 { values, rows, cols } => Weights::Dense(
+                Dense::bf16(bytemuck::cast_slice(values), *rows, *cols).expect(built_so),
+            ),
+            Self::F32 { values, rows, cols } => {
+                Weights::Dense(Dense::f32(values, *rows, *cols).expect(built_so))
             }
-            Self::F32 { values, rows, cols } => Weights::Dense(Dense::f32(values, *rows, *cols).expect(built_so)),
             Self::Int8(matrix) => Weights::Int8(matrix),
         }
     }

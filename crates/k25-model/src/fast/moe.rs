@@ -5,8 +5,8 @@
 
 use k25_kernels::Rows as RowSet;
 
-use super::act::Act;
 use super::Fast;
+use super::act::Act;
 use crate::router::{self, Choice};
 use crate::rows::Rows;
 use crate::weights::{Mlp, MoeWeights};
@@ -35,7 +35,10 @@ impl Visits {
             .map(|expert| (expert, next[expert]..next[expert + 1]))
             .filter(|(_, slots)| !slots.is_empty())
             .collect();
-        let (mut rows, mut slots) = (vec![0; next[expert_count]], Vec::with_capacity(next[expert_count]));
+        let (mut rows, mut slots) = (
+            vec![0; next[expert_count]],
+            Vec::with_capacity(next[expert_count]),
+        );
         for (row, chosen) in choices.iter().enumerate() {
             for choice in chosen {
                 let slot = next[choice.expert];
@@ -44,7 +47,11 @@ impl Visits {
                 slots.push(slot);
             }
         }
-        Self { rows, experts, slots }
+        Self {
+            rows,
+            experts,
+            slots,
+        }
     }
 }
 
@@ -56,7 +63,10 @@ struct Inner {
 
 impl Inner {
     fn new(rows: usize, width: usize) -> Self {
-        Self { gate: Rows::zeros(rows, width), up: Rows::zeros(rows, width) }
+        Self {
+            gate: Rows::zeros(rows, width),
+            up: Rows::zeros(rows, width),
+        }
     }
 }
 
@@ -66,7 +76,8 @@ impl Fast<'_> {
         let visits = Visits::sort(&choices, weights.experts.len());
         self.fetch_experts(weights, &visits);
         let (routed, shared) = self.expert_inner(weights, &visits, x);
-        let (routed, shared) = self.expert_outputs(weights, &visits, routed, shared, x.rows().width());
+        let (routed, shared) =
+            self.expert_outputs(weights, &visits, routed, shared, x.rows().width());
         self.mix(&choices, &visits, &routed, shared)
     }
 
@@ -74,7 +85,11 @@ impl Fast<'_> {
         let logits = self.product(&weights.router.weight, x);
         let mut choices = vec![Vec::new(); logits.len()];
         self.pool.run_chunks(&mut choices, 1, |row, chosen| {
-            chosen[0] = router::choose(self.config, logits.row(row), &weights.router.correction_bias);
+            chosen[0] = router::choose(
+                self.config,
+                logits.row(row),
+                &weights.router.correction_bias,
+            );
         });
         choices
     }
@@ -89,11 +104,21 @@ impl Fast<'_> {
     }
 
     /// Gate and up projections of all visited experts and of the shared one.
-    fn expert_inner(&self, weights: &MoeWeights, visits: &Visits, x: &Act) -> (Inner, Option<Inner>) {
-        let width = weights.experts.first().map_or(0, |expert| expert.gate.out_features());
+    fn expert_inner(
+        &self,
+        weights: &MoeWeights,
+        visits: &Visits,
+        x: &Act,
+    ) -> (Inner, Option<Inner>) {
+        let width = weights
+            .experts
+            .first()
+            .map_or(0, |expert| expert.gate.out_features());
         let mut routed = Inner::new(visits.rows.len(), width);
-        let mut shared =
-            weights.shared.as_ref().map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
+        let mut shared = weights
+            .shared
+            .as_ref()
+            .map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
         let mut products = Vec::with_capacity(2 * visits.experts.len() + 2);
         if let (Some(mlp), Some(inner)) = (&weights.shared, &mut shared) {
             let rows = || RowSet::Range(0..x.rows().len());
@@ -104,8 +129,18 @@ impl Fast<'_> {
         for (expert, slots) in &visits.experts {
             let rows = || RowSet::Index(&visits.rows[slots.clone()]);
             let mlp = &weights.experts[*expert];
-            products.push(self.product_into(&mlp.gate, x, rows(), take(&mut gate, slots.len() * width)));
-            products.push(self.product_into(&mlp.up, x, rows(), take(&mut up, slots.len() * width)));
+            products.push(self.product_into(
+                &mlp.gate,
+                x,
+                rows(),
+                take(&mut gate, slots.len() * width),
+            ));
+            products.push(self.product_into(
+                &mlp.up,
+                x,
+                rows(),
+                take(&mut up, slots.len() * width),
+            ));
         }
         self.multiply(&mut products);
         drop(products);
@@ -127,7 +162,9 @@ impl Fast<'_> {
         let routed = Act::new(routed.gate);
         let shared = shared.map(|inner| Act::new(inner.gate));
         let mut routed_out = Rows::zeros(routed.rows().len(), hidden);
-        let mut shared_out = shared.as_ref().map(|shared| Rows::zeros(shared.rows().len(), hidden));
+        let mut shared_out = shared
+            .as_ref()
+            .map(|shared| Rows::zeros(shared.rows().len(), hidden));
         let mut products = Vec::with_capacity(visits.experts.len() + 1);
         if let (Some(mlp), Some(inner), Some(out)) = (&weights.shared, &shared, &mut shared_out) {
             let rows = RowSet::Range(0..inner.rows().len());
@@ -136,7 +173,12 @@ impl Fast<'_> {
         let mut out = routed_out.values_mut();
         for (expert, slots) in &visits.experts {
             let (down, rows) = (&weights.experts[*expert].down, RowSet::Range(slots.clone()));
-            products.push(self.product_into(down, &routed, rows, take(&mut out, slots.len() * hidden)));
+            products.push(self.product_into(
+                down,
+                &routed,
+                rows,
+                take(&mut out, slots.len() * hidden),
+            ));
         }
         self.multiply(&mut products);
         drop(products);
@@ -144,24 +186,33 @@ impl Fast<'_> {
     }
 
     /// Adds each row's weighted expert results to the shared expert's.
-    fn mix(&self, choices: &[Vec<Choice>], visits: &Visits, routed: &Rows, shared: Option<Rows>) -> Rows {
+    fn mix(
+        &self,
+        choices: &[Vec<Choice>],
+        visits: &Visits,
+        routed: &Rows,
+        shared: Option<Rows>,
+    ) -> Rows {
         let mut mixed = shared.unwrap_or_else(|| Rows::zeros(choices.len(), routed.width()));
         let per_row = visits.slots.len() / choices.len().max(1);
-        self.pool.run_chunks(mixed.values_mut(), routed.width(), |row, into| {
-            let slots = &visits.slots[row * per_row..(row + 1) * per_row];
-            for (choice, slot) in choices[row].iter().zip(slots) {
-                for (into, value) in into.iter_mut().zip(routed.row(*slot)) {
-                    *into += choice.weight * value;
+        self.pool
+            .run_chunks(mixed.values_mut(), routed.width(), |row, into| {
+                let slots = &visits.slots[row * per_row..(row + 1) * per_row];
+                for (choice, slot) in choices[row].iter().zip(slots) {
+                    for (into, value) in into.iter_mut().zip(routed.row(*slot)) {
+                        *into += choice.weight * value;
+                    }
                 }
-            }
-        });
+            });
         mixed
     }
 }
 
 impl Mlp {
     fn advise(&self, advice: crate::Advice) {
-        [&self.gate, &self.up, &self.down].into_iter().for_each(|linear| linear.advise(advice));
+        [&self.gate, &self.up, &self.down]
+            .into_iter()
+            .for_each(|linear| linear.advise(advice));
     }
 }
 

@@ -49,7 +49,7 @@ impl Reference<'_> {
         if self.options.round_experts_to_bf16 {
             |row| {
                 row.iter_mut()
-                    .for_each(|value| *value = bf16::from_f32(*value).to_f32())
+                    .for_each(|value| *value = bf16::from_f32(*value).to_f32());
             }
         } else {
             |_| ()

@@ -27,40 +27,63 @@ impl Pair {
     fn sum(x: f32, y: f32) -> Self {
         let high = x + y;
         let y_part = high - x;
-        Self { high, low: (x - (high - y_part)) + (y - y_part) }
+        Self {
+            high,
+            low: (x - (high - y_part)) + (y - y_part),
+        }
     }
 
     /// `self + other` for a `self` of larger magnitude.
     fn plus_smaller(self, other: Self) -> Self {
         let high = self.high + other.high;
-        Self { high, low: self.high - high + other.high + self.low + other.low }
+        Self {
+            high,
+            low: self.high - high + other.high + self.low + other.low,
+        }
     }
 
     fn plus(self, other: Self) -> Self {
         let sum = Self::sum(self.high, other.high);
-        Self { high: sum.high, low: sum.low + (self.low + other.low) }
+        Self {
+            high: sum.high,
+            low: sum.low + (self.low + other.low),
+        }
     }
 
     fn plus_single(self, other: f32) -> Self {
         let sum = Self::sum(self.high, other);
-        Self { high: sum.high, low: sum.low + self.low }
+        Self {
+            high: sum.high,
+            low: sum.low + self.low,
+        }
     }
 
     fn times(self, factor: f32) -> Self {
         let high = self.high * factor;
-        Self { high, low: self.low.mul_add(factor, self.high.mul_add(factor, -high)) }
+        Self {
+            high,
+            low: self.low.mul_add(factor, self.high.mul_add(factor, -high)),
+        }
     }
 
     fn times_pair(self, other: Self) -> Self {
         let high = self.high * other.high;
         let rest = self.high.mul_add(other.high, -high);
-        Self { high, low: self.high.mul_add(other.low, self.low.mul_add(other.high, rest)) }
+        Self {
+            high,
+            low: self
+                .high
+                .mul_add(other.low, self.low.mul_add(other.high, rest)),
+        }
     }
 
     fn squared(self) -> Self {
         let high = self.high * self.high;
         let rest = self.high.mul_add(self.high, -high);
-        Self { high, low: (self.high + self.high).mul_add(self.low, rest) }
+        Self {
+            high,
+            low: (self.high + self.high).mul_add(self.low, rest),
+        }
     }
 
     fn divided_by(self, divisor: Self) -> Self {
@@ -75,18 +98,30 @@ impl Pair {
     /// The same value with the parts not overlapping.
     fn normalised(self) -> Self {
         let high = self.high + self.low;
-        Self { high, low: self.high - high + self.low }
+        Self {
+            high,
+            low: self.high - high + self.low,
+        }
     }
 
     fn doubled(self) -> Self {
-        Self { high: self.high * 2.0, low: self.low * 2.0 }
+        Self {
+            high: self.high * 2.0,
+            low: self.low * 2.0,
+        }
     }
 }
 
 /// `ln(x)` by `2·artanh((m−1)/(m+1)) + e·ln 2` with `x = m·2^e` and `m` in 0.75..1.5.
 fn logarithm(x: f32) -> Pair {
-    const LN_2: Pair = Pair { high: 0.69314718246459960938, low: -1.904654323148236017e-09 };
-    const THIRD: Pair = Pair { high: 0.66666662693023681640625, low: 3.69183861259614332084311e-09 };
+    const LN_2: Pair = Pair {
+        high: 0.69314718246459960938,
+        low: -1.904654323148236017e-09,
+    };
+    const THIRD: Pair = Pair {
+        high: 0.66666662693023681640625,
+        low: 3.69183861259614332084311e-09,
+    };
     let exponent = binary_exponent(x * (1.0 / 0.75));
     let mantissa = x * power_of_two(-exponent);
     let ratio = Pair::sum(-1.0, mantissa).divided_by(Pair::sum(1.0, mantissa));
@@ -94,8 +129,12 @@ fn logarithm(x: f32) -> Pair {
     let tail = 0.240320354700088500976562_f32
         .mul_add(square.high, 0.285112679004669189453125)
         .mul_add(square.high, 0.400007992982864379882812);
-    let series = square.times_pair(ratio).times_pair(square.times(tail).plus(THIRD));
-    LN_2.times(exponent as f32).plus_smaller(ratio.doubled()).plus_smaller(series)
+    let series = square
+        .times_pair(ratio)
+        .times_pair(square.times(tail).plus(THIRD));
+    LN_2.times(exponent as f32)
+        .plus_smaller(ratio.doubled())
+        .plus_smaller(series)
 }
 
 /// `e^x` by a polynomial around the nearest multiple of ln 2.
@@ -104,13 +143,19 @@ fn exponential(x: Pair) -> f32 {
     const LN_2_HIGH: f32 = 0.693145751953125;
     const LN_2_LOW: f32 = 1.428606765330187045e-06;
     let multiple = ((x.high + x.low) * std::f32::consts::LOG2_E).round_ties_even();
-    let rest = x.plus_single(multiple * -LN_2_HIGH).plus_single(multiple * -LN_2_LOW).normalised();
+    let rest = x
+        .plus_single(multiple * -LN_2_HIGH)
+        .plus_single(multiple * -LN_2_LOW)
+        .normalised();
     let tail = 0.00136324646882712841033936_f32
         .mul_add(rest.high, 0.00836596917361021041870117)
         .mul_add(rest.high, 0.0416710823774337768554688)
         .mul_add(rest.high, 0.166665524244308471679688)
         .mul_add(rest.high, 0.499999850988388061523438);
-    let one = Pair { high: 1.0, low: 0.0 };
+    let one = Pair {
+        high: 1.0,
+        low: 0.0,
+    };
     let sum = one.plus_smaller(rest.plus_smaller(rest.squared().times(tail)));
     (sum.high + sum.low) * power_of_two(multiple as i32)
 }
@@ -147,6 +192,9 @@ mod tests {
     #[test]
     fn rounds_as_the_reference_does() {
         let correctly_rounded = 50_000f64.powf(10.0 / 64.0) as f32;
-        assert_eq!(power(50_000.0, 10.0 / 64.0).to_bits(), correctly_rounded.to_bits() + 1);
+        assert_eq!(
+            power(50_000.0, 10.0 / 64.0).to_bits(),
+            correctly_rounded.to_bits() + 1
+        );
     }
 }
