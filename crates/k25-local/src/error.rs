@@ -127,6 +127,19 @@ pub enum LocalError {
         /// What to do.
         hint: &'static str,
     },
+    /// The media leave no room for anything else.
+    #[error(
+        "the first {media} media of the conversation take {tokens} tokens, and there is room for \
+         {context_tokens} with the answer\n  hint: show fewer or smaller pictures and films"
+    )]
+    MediaTooLong {
+        /// How many were loaded.
+        media: usize,
+        /// Tokens that they take.
+        tokens: usize,
+        /// Positions that the engine was given.
+        context_tokens: usize,
+    },
     /// Prompt and answer together are too long.
     #[error(
         "{prompt_tokens} tokens of prompt and {max_tokens} of answer exceed the {context_tokens} that \

@@ -19,9 +19,12 @@ use k25_model::weights::Model;
 use sha2::{Digest, Sha256};
 
 use crate::answer::{OutputForm, TokenReader};
+use crate::prompt::tokens;
 use crate::runner::{Execution, Runner};
 use crate::stop::stop_ids;
-use crate::{Answer, FileAccess, LocalError, MediaLoader, PromptError, PromptInput, assemble};
+use crate::{
+    Answer, FileAccess, LocalError, MediaLoader, PreparedMedia, PromptError, PromptInput, assemble,
+};
 
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
@@ -152,11 +155,7 @@ impl LocalModel {
             return Err(LocalError::Empty);
         }
         rewrite_tool_call_ids(&mut conversation.messages)?;
-        let mut media = Vec::new();
-        for (index, medium) in conversation.media().enumerate() {
-            let vision = self.vision.as_ref().ok_or(PromptError::NoVision)?;
-            media.push(vision.loader.load(index, medium)?);
-        }
+        let media = self.load_media(&conversation)?;
         let window = self.window();
         let input = assemble(
             &self.tokenizer,
@@ -219,6 +218,27 @@ impl LocalModel {
             reader,
             started,
         ))
+    }
+
+    /// Loads media in order, and no more of them than there is room for.
+    fn load_media(&self, conversation: &Conversation) -> Result<Vec<PreparedMedia>, LocalError> {
+        let mut prepared = Vec::new();
+        let mut tokens = 0;
+        for (index, medium) in conversation.media().enumerate() {
+            let vision = self.vision.as_ref().ok_or(PromptError::NoVision)?;
+            let medium = vision.loader.load(index, medium)?;
+            tokens += medium.tokens(vision.window);
+            if tokens >= self.context_tokens {
+                let context_tokens = self.context_tokens;
+                return Err(LocalError::MediaTooLong {
+                    media: index + 1,
+                    tokens,
+                    context_tokens,
+                });
+            }
+            prepared.push(medium);
+        }
+        Ok(prepared)
     }
 
     fn window(&self) -> [usize; 2] {
@@ -333,7 +353,7 @@ fn rejected(error: k25_engine::prompt::PromptError) -> LocalError {
 }
 
 fn media_item(item: VisionItem, window: [usize; 2]) -> MediaItem {
-    let rows = (item.grid[1] / window[0]) * (item.grid[2] / window[1]);
+    let rows = tokens(&item, window);
     MediaItem {
         content: content_hash(&item),
         grid: item.grid,

@@ -58,6 +58,14 @@ impl PreparedMedia {
             Self::Video(_) => "a film",
         }
     }
+
+    /// Feature rows that it becomes; `window` as in [`assemble`].
+    pub(crate) fn tokens(&self, window: [usize; 2]) -> usize {
+        match self {
+            Self::Image(item) => tokens(item, window),
+            Self::Video(chunks) => chunks.iter().map(|chunk| tokens(&chunk.item, window)).sum(),
+        }
+    }
 }
 
 /// Encodes `prompt`; `media` are the conversation's media in order, `window` the patches along each
@@ -121,7 +129,7 @@ fn fill(
 }
 
 /// Feature rows of an item, whatever its number of frames.
-fn tokens(item: &VisionItem, window: [usize; 2]) -> usize {
+pub(crate) fn tokens(item: &VisionItem, window: [usize; 2]) -> usize {
     let [_, rows, columns] = item.grid;
     (rows / window[0]) * (columns / window[1])
 }

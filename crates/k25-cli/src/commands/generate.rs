@@ -106,11 +106,12 @@ pub fn run(args: GenerateArgs) -> Result<Outcome> {
         finished
     } else {
         let mut printer = AnswerPrinter::new(io::stdout(), Screen::stdout());
-        let (_, finished) = answer(&model, prepared, params, &interrupt, &mut |event| {
+        let (message, finished) = answer(&model, prepared, params, &interrupt, &mut |event| {
             printer.show(event)
         })?;
         printer.finish()?;
         show_cost(&finished);
+        explain_silence(&message);
         finished
     };
     Ok(if finished.reason == FinishReason::Cancelled {
@@ -178,6 +179,17 @@ fn show_cost(finished: &Finished) {
         cost_line(finished),
         screen.plain()
     );
+}
+
+/// Says why a pipe got nothing.
+fn explain_silence(message: &ParsedMessage) {
+    let is_silent = message.content.is_none() && message.tool_calls.is_empty();
+    if is_silent && message.reasoning.is_some() && !Screen::stdout().is_terminal {
+        eprintln!(
+            "note: the answer ended within the reasoning, which only a terminal gets\n  \
+             hint     give it room with --max-tokens, ask with --instant, or see all with --json"
+        );
+    }
 }
 
 fn reply<'a>(

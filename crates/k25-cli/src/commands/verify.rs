@@ -12,7 +12,7 @@ use crate::args::VerifyArgs;
 use crate::output::{Screen, Status, grouped, print_json};
 
 /// Columns of part and item together; longer ones push the others to the right.
-const NAME_WIDTH: usize = 52;
+const NAME_WIDTH: usize = 56;
 
 /// What `--json` prints, one per folder.
 #[derive(Debug, Serialize)]
