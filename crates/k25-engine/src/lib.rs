@@ -5,8 +5,6 @@
 //! and numbered cache blocks. It knows no text, no HTTP, no async runtime and no arithmetic of the
 //! model.
 
-#![forbid(unsafe_code)]
-
 pub mod batch;
 pub mod engine;
 pub mod fast_runner;

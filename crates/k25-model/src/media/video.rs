@@ -124,6 +124,12 @@ impl VideoPlan {
         if !info.fps.is_finite() || info.fps <= 0.0 {
             return Err(MediaError::VideoRate { fps: info.fps });
         }
+        if info.frames > limits.decoded_frames {
+            return too_large(format!(
+                "it has {} frames, more than {}",
+                info.frames, limits.decoded_frames
+            ));
+        }
         let samples = sampling::sample_count(info.frames, info.fps, config.sample_fps);
         if samples > limits.sampled_frames {
             return too_large(format!(
