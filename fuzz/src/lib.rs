@@ -1,8 +1,22 @@
-//! What the fuzz targets share: ways to cut one input into parts, and the fixtures' tokenizer.
+//! What the fuzz targets share: ways to cut one input into parts, the fixtures' tokenizer, and a
+//! folder for what is only read from files.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use k25_chat::Tokenizer;
+use tempfile::TempDir;
+
+/// A folder for files, in memory where the system has such a place.
+pub static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
+    folder.expect("a temporary folder")
+});
 
 /// The tokenizer of the reference fixtures: 1,024 base tokens and the family's special slots.
 pub static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {

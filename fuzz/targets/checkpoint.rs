@@ -3,23 +3,10 @@
 #![no_main]
 
 use std::fs;
-use std::path::Path;
-use std::sync::LazyLock;
 
+use k25_fuzz::FOLDER;
 use k25_model::Checkpoint;
 use libfuzzer_sys::fuzz_target;
-use tempfile::TempDir;
-
-/// In memory where the system has such a folder.
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        TempDir::new_in(memory)
-    } else {
-        TempDir::new()
-    }
-    .expect("a temporary folder")
-});
 
 fuzz_target!(|data: &[u8]| {
     let Some((lengths, rest)) = data.split_first_chunk::<4>() else {

@@ -165,6 +165,36 @@ pub fn images() -> Result<Vec<Vec<u8>>> {
     Ok(seeds)
 }
 
+/// Form 0: a GIF. Form 1: frames, rate, width and height in 8, 8, 4 and 4 bytes.
+pub fn films() -> Result<Vec<Vec<u8>>> {
+    let gifs = contents(&files("fuzz/seeds/image", ".gif")?)?;
+    let mut seeds: Vec<Vec<u8>> = gifs.iter().map(|gif| [&[0], &gif[..]].concat()).collect();
+    for (frames, fps, width, height) in [(1_u64, 25.0_f64, 28_u32, 28_u32), (300, 29.97, 640, 480)]
+    {
+        let numbers = [frames.to_le_bytes(), fps.to_le_bytes()].concat();
+        let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
+        seeds.push([&[1], &numbers[..], &sides].concat());
+    }
+    Ok(seeds)
+}
+
+/// One of each kind.
+pub fn media_addresses() -> Result<Vec<Vec<u8>>> {
+    let addresses = [
+        "data:image/png;base64,iVBORw0KGgo=",
+        "data:,a%20b",
+        "data:text/plain;charset=utf-8;base64,YQ",
+        "file:///tmp/a%20b.png",
+        "file://localhost/a.png",
+        "https://example.org/cat.png",
+        "pictures/cat.png",
+        "C:/cat.png",
+    ];
+    Ok(addresses
+        .map(|address| address.as_bytes().to_vec())
+        .to_vec())
+}
+
 fn json_file(path: &str) -> Result<Value> {
     let text = fs::read(path).with_context(|| path.to_owned())?;
     serde_json::from_slice(&text).with_context(|| path.to_owned())

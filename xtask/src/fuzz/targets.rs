@@ -72,4 +72,16 @@ pub const TARGETS: &[Target] = &[
         longest_input: 16 << 10,
         seeds: seeds::images,
     },
+    Target {
+        name: "video",
+        feeds: "animated GIFs, and frame counts, rates and sizes of films",
+        longest_input: 8 << 10,
+        seeds: seeds::films,
+    },
+    Target {
+        name: "media_address",
+        feeds: "paths, file:// and data: addresses of media",
+        longest_input: 4 << 10,
+        seeds: seeds::media_addresses,
+    },
 ];
