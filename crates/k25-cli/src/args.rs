@@ -170,7 +170,7 @@ pub enum Execution {
 /// How tokens are drawn. The defaults are what the model's makers recommend.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// Let the model reason before it answers [default]
+    /// Let the model reason before it answers (the default)
     #[arg(long, conflicts_with = "instant")]
     pub thinking: bool,
     /// Answer at once
