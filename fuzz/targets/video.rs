@@ -20,13 +20,11 @@ fuzz_target!(|data: &[u8]| {
     let Some((&form, rest)) = data.split_first() else {
         return;
     };
-    // Other formats go to a child process, which is not what this target feeds.
-    if form % 2 == 0 && ImageFormat::sniff(rest) == Some(ImageFormat::Gif) {
+    if form % 2 == 1 {
+        plan_of(rest, &config);
+    } else if ImageFormat::sniff(rest) == Some(ImageFormat::Gif) {
+        // Other formats go to a child process, which is not what this target feeds.
         animation(rest, &config, &limits);
-    } else if let Some(info) = info(rest) {
-        if let Ok(plan) = VideoPlan::new(&info, &config, &VideoLimits::default()) {
-            holds_together(&plan, &info, &config);
-        }
     }
 });
 
@@ -50,14 +48,21 @@ fn animation(file: &[u8], config: &MediaConfig, limits: &VideoLimits) {
     }
 }
 
-/// Frames, rate, width and height out of 24 bytes.
+fn plan_of(numbers: &[u8], config: &MediaConfig) {
+    let Some(info) = info(numbers) else { return };
+    if let Ok(plan) = VideoPlan::new(&info, config, &VideoLimits::default()) {
+        holds_together(&plan, &info, config);
+    }
+}
+
+/// Frames, rate, width and height out of 20 bytes.
 fn info(bytes: &[u8]) -> Option<VideoInfo> {
     let (frames, bytes) = bytes.split_first_chunk()?;
     let (fps, bytes) = bytes.split_first_chunk()?;
     let (width, bytes) = bytes.split_first_chunk()?;
     let (height, _) = bytes.split_first_chunk()?;
     Some(VideoInfo {
-        frames: u64::from_le_bytes(*frames) as usize,
+        frames: u32::from_le_bytes(*frames) as usize,
         fps: f64::from_le_bytes(*fps),
         width: u32::from_le_bytes(*width) as usize,
         height: u32::from_le_bytes(*height) as usize,

@@ -5,7 +5,7 @@ mod targets;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -77,16 +77,21 @@ fn run_targets(chosen: &[&'static Target], runs: u64, seconds: Option<u64>) -> R
         println!("{}", report.line());
         reports.push(report);
     }
-    let findings: Vec<&str> = reports
-        .iter()
-        .filter(|report| !report.passed)
-        .map(|report| report.target)
-        .collect();
+    let ended = |outcome| {
+        let names = reports
+            .iter()
+            .filter(|report| report.outcome == outcome)
+            .map(|report| report.target);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (findings, interrupted) = (ended(Outcome::Finding), ended(Outcome::Interrupted));
     if !findings.is_empty() {
         bail!(
-            "findings in: {}\n  hint: the inputs lie in fuzz/artifacts; fuzz/README.md says how to run one again",
-            findings.join(", ")
+            "findings in: {findings}\n  hint: the inputs lie in fuzz/artifacts; fuzz/README.md says how to run one again"
         );
+    }
+    if !interrupted.is_empty() {
+        bail!("interrupted: {interrupted}\n  hint: run them again; the corpus is kept");
     }
     Ok(())
 }
@@ -131,10 +136,38 @@ fn host_triple() -> Result<String> {
     line.map(str::to_owned).context("`rustc -vV` names no host")
 }
 
+/// How a run of a target ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    NoFinding,
+    Finding,
+    Interrupted,
+}
+
+impl Outcome {
+    fn of(status: ExitStatus) -> Self {
+        /// What the engine ends with when a signal asks it to.
+        const INTERRUPTED: i32 = 72;
+        match status.code() {
+            Some(0) => Self::NoFinding,
+            Some(INTERRUPTED) => Self::Interrupted,
+            _ => Self::Finding,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NoFinding => "no finding",
+            Self::Finding => "FINDING",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// What one run of a target did.
 struct Report {
     target: &'static str,
-    passed: bool,
+    outcome: Outcome,
     executions: u64,
     seconds: f64,
     corpus: usize,
@@ -152,7 +185,7 @@ impl Report {
             ..
         } = self;
         let rate = *executions as f64 / seconds.max(1e-3);
-        let outcome = if self.passed { "no finding" } else { "FINDING" };
+        let outcome = self.outcome.name();
         format!(
             "{target:<18}{executions:>9} executions {seconds:>8.1} s {rate:>8.0}/s  corpus {corpus:>6}  peak {peak_mb:>5} MB  {outcome}"
         )
@@ -192,12 +225,13 @@ fn run_one(
     let seconds = start.elapsed().as_secs_f64();
 
     let log = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    if !status.success() {
+    let outcome = Outcome::of(status);
+    if outcome == Outcome::Finding {
         print!("{}", finding(&log));
     }
     Ok(Report {
         target: target.name,
-        passed: status.success(),
+        outcome,
         executions: figure(&log, "stat::number_of_executed_units:"),
         seconds,
         corpus: fs::read_dir(&corpus)?.count(),

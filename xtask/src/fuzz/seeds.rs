@@ -165,13 +165,13 @@ pub fn images() -> Result<Vec<Vec<u8>>> {
     Ok(seeds)
 }
 
-/// Form 0: a GIF. Form 1: frames, rate, width and height in 8, 8, 4 and 4 bytes.
+/// Form 0: a GIF. Form 1: frames, rate, width and height in 4, 8, 4 and 4 bytes.
 pub fn films() -> Result<Vec<Vec<u8>>> {
     let gifs = contents(&files("fuzz/seeds/image", ".gif")?)?;
     let mut seeds: Vec<Vec<u8>> = gifs.iter().map(|gif| [&[0], &gif[..]].concat()).collect();
-    for (frames, fps, width, height) in [(1_u64, 25.0_f64, 28_u32, 28_u32), (300, 29.97, 640, 480)]
+    for (frames, fps, width, height) in [(1_u32, 25.0_f64, 28_u32, 28_u32), (300, 29.97, 640, 480)]
     {
-        let numbers = [frames.to_le_bytes(), fps.to_le_bytes()].concat();
+        let numbers = [&frames.to_le_bytes()[..], &fps.to_le_bytes()].concat();
         let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
         seeds.push([&[1], &numbers[..], &sides].concat());
     }
