@@ -86,11 +86,15 @@ impl Step {
                 "--deny",
                 "warnings",
             ])),
+            // Not --all-targets: that would run the benchmarks too, which clippy has built.
             Self::Test => shell(&mut cargo(&[
                 "test",
                 "--locked",
                 "--workspace",
-                "--all-targets",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--examples",
             ])),
             Self::Doctest => shell(&mut cargo(&["test", "--locked", "--workspace", "--doc"])),
             Self::Doc => shell(
