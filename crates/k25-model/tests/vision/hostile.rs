@@ -2,17 +2,24 @@
 //! or a large allocation is not.
 
 use k25_config::MediaConfig;
-use k25_model::media::{ImageLimits, MediaError, decode_image, image_size, preprocess_image};
+use k25_model::media::{
+    ImageLimits, MediaError, Video, VideoLimits, decode_image, image_size, preprocess_image,
+};
 use proptest::prelude::*;
 
 use crate::decoding;
 
 /// Every encoded image of the test data.
 fn files() -> Vec<(String, Vec<u8>)> {
+    encoded(".file")
+}
+
+/// The encoded files of the test data whose names end so.
+fn encoded(kind: &str) -> Vec<(String, Vec<u8>)> {
     let images = decoding::images();
     let tensors = images.header().tensors();
     let files = tensors.filter_map(|info| {
-        let name = info.name.strip_suffix(".file")?;
+        let name = info.name.strip_suffix(kind)?;
         Some((name.to_owned(), images.tensor(info.name)?.as_u8().to_vec()))
     });
     files.collect()
@@ -246,6 +253,28 @@ proptest! {
         if let Ok(image) = decode_image(&bytes, &SMALL) {
             prop_assert!(image.width() * image.height() <= SMALL.pixels);
             prop_assert_eq!(image.pixels().len(), image.width() * image.height() * 3);
+        }
+    }
+
+    #[test]
+    fn mutated_animations_are_videos_or_errors(file in any::<prop::sample::Index>(), changes in prop::collection::vec(change(), 1..8)) {
+        thread_local!(static FILES: Vec<(String, Vec<u8>)> = encoded(".animation"));
+        let mut bytes = FILES.with(|files| file.get(files).1.clone());
+        // Whatever else changes, it stays a GIF.
+        for change in &changes {
+            let mut rest = bytes.split_off(6.min(bytes.len()));
+            apply(&mut rest, change);
+            bytes.extend(rest);
+        }
+        let path = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(path.path(), &bytes).expect("a file");
+        let limits = VideoLimits { frame_pixels: SMALL.pixels, ..VideoLimits::default() };
+        if let Ok(video) = Video::open(path.path(), &limits) {
+            let info = *video.info();
+            let all: Vec<usize> = (0..info.frames).collect();
+            let frames: Vec<_> = video.frames(&all).expect("frames").collect::<Result<_, _>>().expect("frames that were counted");
+            prop_assert!(frames.iter().all(|frame| (frame.width(), frame.height()) == (info.width, info.height)));
+            prop_assert!(video.plan(&MediaConfig::default()).is_ok());
         }
     }
 
