@@ -33,11 +33,6 @@ impl RgbImage {
         }
     }
 
-    /// A black image.
-    pub fn black(width: usize, height: usize) -> Self {
-        Self::new(width, height, vec![0; width * height * CHANNELS])
-    }
-
     /// Pixels in a row.
     pub fn width(&self) -> usize {
         self.width
