@@ -208,7 +208,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn shr<const N: i32>(x: __m512i) -> __m512i {
-        _mm512_srl_epi32(x, _mm_cvtsi32_si128(N))
+        _mm512_srlv_epi32(x, _mm512_set1_epi32(N))
     }
     #[inline(always)]
     unsafe fn bits(x: __m512) -> __m512i {

@@ -223,10 +223,6 @@ impl Tiles for LatentTiles<'_> {
             return (rows, rows);
         }
         let stride = width.next_multiple_of(LANES);
-        let rows = RowsAt {
-            base: staging.as_ptr(),
-            stride,
-        };
         for i in 0..count {
             let to = &mut staging[i * stride..(i + 1) * stride];
             let range = (row + i) * width..(row + i + 1) * width;
@@ -240,6 +236,10 @@ impl Tiles for LatentTiles<'_> {
                 }
             }
         }
+        let rows = RowsAt {
+            base: staging.as_ptr(),
+            stride,
+        };
         (rows, rows)
     }
 
