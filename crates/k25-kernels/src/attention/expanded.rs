@@ -36,6 +36,12 @@ impl<'a> Strided<'a> {
         }
     }
 
+    /// From the first value of a head in row `first` to its last in the `count`-th row.
+    fn rows_of_head(&self, first: usize, count: usize, head: usize) -> &'a [f32] {
+        let at = self.offset + first * self.row_stride + head * self.head_stride;
+        &self.values[at..at + (count - 1) * self.row_stride + self.width]
+    }
+
     fn head(&self, row: usize, head: usize) -> &'a [f32] {
         let at = self.offset + row * self.row_stride + head * self.head_stride;
         &self.values[at..at + self.width]
@@ -144,9 +150,9 @@ impl Tiles for HeadTiles<'_> {
             staging[i * stride..i * stride + self.v.width]
                 .copy_from_slice(self.v.head(first + i, self.head));
         }
-        let _ = self.k.head(first + count - 1, self.head);
+        let keys = self.k.rows_of_head(first, count, self.head);
         let keys = RowsAt {
-            base: self.k.head(first, self.head).as_ptr(),
+            base: keys.as_ptr(),
             stride: self.k.row_stride,
         };
         (
