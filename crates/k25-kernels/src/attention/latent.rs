@@ -62,7 +62,7 @@ impl LatentBlock<'_> {
 }
 
 /// Quantises a cache row to int8: q = round(x / scale), scale = (largest magnitude of 64 columns)/127; the error of a value is at
-/// most half a scale.
+/// most half a scale. Columns with a NaN or an infinity get the scale NaN.
 ///
 /// # Panics
 /// When the outputs do not have the row's length and one scale per 64 columns.
@@ -77,10 +77,7 @@ pub fn quantize_latent_row(row: &[f32], values: &mut [i8], scales: &mut [f32]) {
         .chunks(INT8_LATENT_COLS)
         .zip(values.chunks_mut(INT8_LATENT_COLS));
     for ((row, values), scale) in groups.zip(scales) {
-        let largest = row.iter().fold(
-            0.0_f32,
-            |largest, x| if x.abs() <= largest { largest } else { x.abs() },
-        );
+        let largest = crate::scalar::quantize::largest_magnitude(row);
         let (of_group, inverse) = crate::scalar::quantize::scale_and_inverse(largest);
         *scale = of_group;
         for (value, x) in values.iter_mut().zip(row) {

@@ -44,7 +44,7 @@ pub(crate) fn quantize_matrix(
         row(r, &mut buffer);
         let (block, lane) = (r / LANES, r % LANES);
         for (s, part) in buffer.chunks(INT8_SCALE_COLS).enumerate() {
-            let largest = part.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
+            let largest = scalar::quantize::largest_magnitude(part);
             let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
             scales[(block * scale_groups + s) * LANES + lane] = scale;
             for (i, w) in part.iter().enumerate() {

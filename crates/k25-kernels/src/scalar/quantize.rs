@@ -14,6 +14,15 @@ pub(crate) fn scale_and_inverse(largest: f32) -> (f32, f32) {
     }
 }
 
+/// The largest magnitude; NaN if a value is not finite.
+pub(crate) fn largest_magnitude(x: &[f32]) -> f32 {
+    if x.iter().all(|x| x.is_finite()) {
+        x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()))
+    } else {
+        f32::NAN
+    }
+}
+
 /// −8 times the sums of the values in byte positions 0, 1 and 2, 3 of each word, in the low and high half.
 #[inline(always)]
 pub(crate) fn correction(values: &[i8; GROUP]) -> i32 {
@@ -37,12 +46,7 @@ pub(crate) fn quantize_rows(
     for (r, row) in x.chunks_exact(cols).enumerate() {
         for (g, x) in row.chunks(GROUP).enumerate() {
             let at = r * groups + g;
-            let largest = if x.iter().all(|x| x.is_finite()) {
-                x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()))
-            } else {
-                f32::NAN
-            };
-            let (scale, inverse) = scale_and_inverse(largest);
+            let (scale, inverse) = scale_and_inverse(largest_magnitude(x));
             let mut group = [0_i8; GROUP];
             if inverse != 0.0 {
                 for (i, x) in x.iter().enumerate() {
