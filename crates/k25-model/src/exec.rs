@@ -53,18 +53,21 @@ pub enum Site {
 }
 
 /// One way of computing the model's operators. Activations are matrices `[rows, width]`.
-pub trait Exec {
+///
+/// `M` and `N` are what the execution takes as a matrix and as a norm: values where it serves,
+/// places of parameters where it trains.
+pub trait Exec<M = Linear, N = RmsNorm> {
     /// A matrix of activations, or a handle to one.
     type Act;
 
     /// The input rows: embeddings of tokens, and features as they are.
-    fn embed(&mut self, table: &Linear, rows: &[InputRow<'_>]) -> Self::Act;
+    fn embed(&mut self, table: &M, rows: &[InputRow<'_>]) -> Self::Act;
 
     /// `x · Wᵀ`.
-    fn linear(&mut self, weight: &Linear, x: &Self::Act) -> Self::Act;
+    fn linear(&mut self, weight: &M, x: &Self::Act) -> Self::Act;
 
     /// Root-mean-square norm of each row, statistics in f32.
-    fn rms_norm(&mut self, norm: &RmsNorm, x: &Self::Act) -> Self::Act;
+    fn rms_norm(&mut self, norm: &N, x: &Self::Act) -> Self::Act;
 
     /// `x + y`: the residual sum.
     fn add(&mut self, x: Self::Act, y: &Self::Act) -> Self::Act;
@@ -75,16 +78,16 @@ pub trait Exec {
     fn mla(
         &mut self,
         layer: usize,
-        weights: &MlaWeights,
+        weights: &MlaWeights<M, N>,
         query: &Self::Act,
         kv: &Self::Act,
     ) -> Self::Act;
 
     /// A SwiGLU MLP.
-    fn mlp(&mut self, mlp: &Mlp, x: &Self::Act) -> Self::Act;
+    fn mlp(&mut self, mlp: &Mlp<M>, x: &Self::Act) -> Self::Act;
 
     /// Router, chosen experts and shared expert of layer `layer`.
-    fn moe(&mut self, layer: usize, weights: &MoeWeights, x: &Self::Act) -> Self::Act;
+    fn moe(&mut self, layer: usize, weights: &MoeWeights<M>, x: &Self::Act) -> Self::Act;
 
     /// The rows whose logits are wanted, in the given order.
     fn select_rows(&mut self, x: &Self::Act, rows: &[usize]) -> Self::Act;

@@ -5,9 +5,9 @@ use crate::weights::{FeedForward, LayerWeights, MlaWeights, QueryWeights, TextWe
 
 /// Runs `rows` through every layer and returns the logits `[wanted.len(), vocab]` of the rows that
 /// `wanted` names.
-pub fn forward<E: Exec>(
+pub fn forward<M, N, E: Exec<M, N>>(
     exec: &mut E,
-    model: &TextWeights,
+    model: &TextWeights<M, N>,
     rows: &[InputRow<'_>],
     wanted: &[usize],
 ) -> E::Act {
@@ -16,9 +16,9 @@ pub fn forward<E: Exec>(
 }
 
 /// Runs `rows` through every layer and the last norm; returns the rows that `wanted` names.
-pub fn hidden_states<E: Exec>(
+pub fn hidden_states<M, N, E: Exec<M, N>>(
     exec: &mut E,
-    model: &TextWeights,
+    model: &TextWeights<M, N>,
     rows: &[InputRow<'_>],
     wanted: &[usize],
 ) -> E::Act {
@@ -34,10 +34,11 @@ pub fn hidden_states<E: Exec>(
     normed
 }
 
-fn decoder_layer<E: Exec>(
+/// One layer: attention and the feed-forward part, each behind a norm and added to `residual`.
+pub fn decoder_layer<M, N, E: Exec<M, N>>(
     exec: &mut E,
     index: usize,
-    layer: &LayerWeights,
+    layer: &LayerWeights<M, N>,
     residual: E::Act,
 ) -> E::Act {
     let normed = exec.rms_norm(&layer.input_norm, &residual);
@@ -54,7 +55,12 @@ fn decoder_layer<E: Exec>(
     exec.add(residual, &transformed)
 }
 
-fn attention<E: Exec>(exec: &mut E, index: usize, weights: &MlaWeights, x: &E::Act) -> E::Act {
+fn attention<M, N, E: Exec<M, N>>(
+    exec: &mut E,
+    index: usize,
+    weights: &MlaWeights<M, N>,
+    x: &E::Act,
+) -> E::Act {
     let query = match &weights.query {
         QueryWeights::LowRank { a, norm, b } => {
             let low_rank = exec.linear(a, x);

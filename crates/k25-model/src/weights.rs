@@ -1,4 +1,7 @@
 //! The model's weights as plain data: what the wiring walks over. Nothing here computes.
+//!
+//! The tree is generic over what a matrix `M` and a norm `N` are. Serving keeps values
+//! ([`Linear`], [`RmsNorm`]); training keeps places in its parameter store.
 
 use std::sync::Arc;
 
@@ -20,28 +23,28 @@ pub struct Model {
 
 /// Weights of the language model.
 #[derive(Debug)]
-pub struct TextWeights {
+pub struct TextWeights<M = Linear, N = RmsNorm> {
     /// `[vocab, hidden]`; row `i` embeds token `i`.
-    pub embed: Linear,
+    pub embed: M,
     /// The decoder layers in order.
-    pub layers: Vec<LayerWeights>,
+    pub layers: Vec<LayerWeights<M, N>>,
     /// The norm before the head.
-    pub norm: RmsNorm,
+    pub norm: N,
     /// `[vocab, hidden]`.
-    pub lm_head: Linear,
+    pub lm_head: M,
 }
 
 /// One decoder layer.
 #[derive(Debug)]
-pub struct LayerWeights {
+pub struct LayerWeights<M = Linear, N = RmsNorm> {
     /// Norm before attention.
-    pub input_norm: RmsNorm,
+    pub input_norm: N,
     /// Multi-head latent attention.
-    pub attention: MlaWeights,
+    pub attention: MlaWeights<M, N>,
     /// Norm before the feed-forward part.
-    pub post_attention_norm: RmsNorm,
+    pub post_attention_norm: N,
     /// Dense or mixture of experts.
-    pub feed_forward: FeedForward,
+    pub feed_forward: FeedForward<M>,
 }
 
 /// Weights of one root-mean-square norm.
@@ -55,71 +58,71 @@ pub struct RmsNorm {
 
 /// Weights of multi-head latent attention (spec: architecture §3.1).
 #[derive(Debug)]
-pub struct MlaWeights {
+pub struct MlaWeights<M = Linear, N = RmsNorm> {
     /// How queries are made.
-    pub query: QueryWeights,
+    pub query: QueryWeights<M, N>,
     /// `[kv_lora_rank + qk_rope_head_dim, hidden]`: latent, then the shared rotary key.
-    pub kv_a: Linear,
+    pub kv_a: M,
     /// Norm of the latent.
-    pub kv_a_norm: RmsNorm,
+    pub kv_a_norm: N,
     /// `[heads · (qk_nope_head_dim + v_head_dim), kv_lora_rank]`, per head keys then values.
-    pub kv_b: Linear,
+    pub kv_b: M,
     /// `[hidden, heads · v_head_dim]`.
-    pub output: Linear,
+    pub output: M,
 }
 
 /// The query path: through a low rank, or in one step where `q_lora_rank` is null.
 #[derive(Debug)]
-pub enum QueryWeights {
+pub enum QueryWeights<M = Linear, N = RmsNorm> {
     /// `q_b · norm(q_a · x)`.
     LowRank {
         /// `[q_lora_rank, hidden]`.
-        a: Linear,
+        a: M,
         /// Norm of the low-rank query.
-        norm: RmsNorm,
+        norm: N,
         /// `[heads · qk_head_dim, q_lora_rank]`.
-        b: Linear,
+        b: M,
     },
     /// `q · x` with `[heads · qk_head_dim, hidden]`.
-    Direct(Linear),
+    Direct(M),
 }
 
 /// The feed-forward part of a layer.
 #[derive(Debug)]
-pub enum FeedForward {
+pub enum FeedForward<M = Linear> {
     /// One SwiGLU MLP (the first `first_k_dense_replace` layers).
-    Dense(Mlp),
+    Dense(Mlp<M>),
     /// Routed experts and a shared one.
-    Moe(MoeWeights),
+    Moe(MoeWeights<M>),
 }
 
 /// A SwiGLU MLP: `down · (silu(gate · x) ⊙ (up · x))`.
 #[derive(Debug)]
-pub struct Mlp {
+pub struct Mlp<M = Linear> {
     /// `[intermediate, hidden]`.
-    pub gate: Linear,
+    pub gate: M,
     /// `[intermediate, hidden]`.
-    pub up: Linear,
+    pub up: M,
     /// `[hidden, intermediate]`.
-    pub down: Linear,
+    pub down: M,
 }
 
 /// Weights of one mixture-of-experts layer (spec: architecture §3.2).
 #[derive(Debug)]
-pub struct MoeWeights {
+pub struct MoeWeights<M = Linear> {
     /// Chooses the experts.
-    pub router: Router,
+    pub router: Router<M>,
     /// The routed experts by index.
-    pub experts: Vec<Mlp>,
+    pub experts: Vec<Mlp<M>>,
     /// Runs on every row, unweighted; absent where `n_shared_experts` is 0.
-    pub shared: Option<Mlp>,
+    pub shared: Option<Mlp<M>>,
 }
 
 /// The router: a sigmoid score per expert, and a bias that counts for the choice alone.
 #[derive(Debug)]
-pub struct Router {
+pub struct Router<M = Linear> {
     /// `[n_routed_experts, hidden]`.
-    pub weight: Linear,
+    pub weight: M,
     /// `e_score_correction_bias`, `[n_routed_experts]`.
     pub correction_bias: Vec<f32>,
 }
