@@ -3,6 +3,7 @@
 mod byte_trie;
 mod client;
 mod detokenizer;
+pub mod dialect;
 mod message;
 mod python_json;
 mod segment;
