@@ -86,6 +86,11 @@ impl StreamParser {
         }
     }
 
+    /// Whether the output is still in the reasoning, as far as it was judged.
+    pub fn is_reasoning(&self) -> bool {
+        self.machine.is_reasoning()
+    }
+
     /// Takes the next text, which may begin and end anywhere between two characters.
     pub fn feed(&mut self, text: &str) -> Vec<ParserEvent> {
         let mut events = Events::default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use k25_chat::{ParsedMessage, ParserEvent, RenderOptions};
 use k25_local::{
-    Answer, Execution, FileAccess, FinishReason, Finished, LocalEvent, LocalModel, LocalOptions,
+    Answer, AnswerOptions, Execution, FileAccess, FinishReason, Finished, LocalEvent, LocalModel, LocalOptions,
     Prepared, Progress, SamplingParams,
 };
 
@@ -87,7 +87,7 @@ pub fn run(
     show: &mut dyn FnMut(&ParserEvent) -> io::Result<()>,
 ) -> Result<(ParsedMessage, Finished)> {
     interrupt.answering();
-    let answer = model.answer(prepared, params)?;
+    let answer = model.answer(prepared, AnswerOptions::new(params))?;
     let result = follow(answer, interrupt, show);
     interrupt.answered();
     let (message, finished) = result?;
@@ -110,6 +110,7 @@ fn follow(
                 show(&delta)?;
                 message.add(&delta);
             }
+            Progress::Event(LocalEvent::Token(_)) => {}
             Progress::Event(LocalEvent::Finished(finished)) => return Ok((message, finished)),
             Progress::Waiting => {}
             Progress::Ended => return Err(anyhow!("the answer ended without a reason")),

@@ -155,6 +155,18 @@ pub enum LocalError {
         /// What to do.
         hint: &'static str,
     },
+    /// Stop texts that are not looked for.
+    #[error("`stop`: {reason}\n  hint: give a few short texts")]
+    StopTexts {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Something that is not served here.
+    #[error("this model cannot be asked for {what}\n  hint: leave it out of the request")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The engine does not take the request.
     #[error(transparent)]
     Rejected(#[from] AdmissionError),

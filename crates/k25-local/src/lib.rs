@@ -4,9 +4,11 @@
 //! [`LocalModel::open`] reads a folder and starts an engine on a thread of its own. A conversation
 //! is [prepared](LocalModel::prepare) (rendered, its media loaded, encoded) and
 //! [answered](LocalModel::answer): the [`Answer`] is an iterator over reasoning, text and tool calls
-//! as they come. Nothing here knows HTTP or an async runtime.
+//! as they come. [`LocalClient`] is the same as a [`ChatClient`](k25_chat::ChatClient): a stream for
+//! whoever is asynchronous. Nothing here knows HTTP or an async runtime.
 
 mod answer;
+mod client;
 mod error;
 mod local_model;
 mod media;
@@ -14,13 +16,17 @@ mod prompt;
 mod runner;
 mod source;
 mod stop;
+mod stop_texts;
+mod token_reader;
 
 pub use answer::{Answer, FinishReason, Finished, LocalEvent, Progress, Timing};
+pub use client::LocalClient;
 pub use error::LocalError;
-pub use k25_engine::SamplingParams;
 pub use k25_engine::request::Usage;
-pub use local_model::{LocalModel, LocalOptions, Prepared};
+pub use k25_engine::{Priority, SamplingParams, Snapshot};
+pub use local_model::{AnswerOptions, LocalModel, LocalOptions, Prepared};
 pub use media::{FileAccess, MediaLoader};
 pub use prompt::{PreparedMedia, PromptError, PromptInput, assemble};
 pub use runner::Execution;
 pub use source::{MediaSource, SourceError};
+pub use stop_texts::{MAX_STOP_TEXT_BYTES, MAX_STOP_TEXTS};

@@ -11,17 +11,18 @@ use k25_chat::{
 use k25_config::{MediaConfig, ModelConfig, VisionConfig};
 use k25_engine::{
     ContentHash, Engine, EngineHandle, MediaItem, MediaSpan, Priority, Prompt, Request,
-    SamplingParams, SchedulerConfig, event_channel, spawn,
+    SamplingParams, SchedulerConfig, Snapshot, event_channel, spawn,
 };
 use k25_model::media::{ImageLimits, VideoLimits};
 use k25_model::vision::VisionItem;
 use k25_model::weights::Model;
 use sha2::{Digest, Sha256};
 
-use crate::answer::{OutputForm, TokenReader};
+use crate::answer::Transcript;
 use crate::prompt::tokens;
 use crate::runner::{Execution, Runner};
 use crate::stop::stop_ids;
+use crate::token_reader::{OutputForm, TokenReader};
 use crate::{
     Answer, FileAccess, LocalError, MediaLoader, PreparedMedia, PromptError, PromptInput, assemble,
 };
@@ -53,6 +54,29 @@ pub struct LocalOptions {
     pub image_limits: ImageLimits,
     /// Limits on a film.
     pub video_limits: VideoLimits,
+}
+
+/// How an answer is drawn, and where it ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerOptions {
+    /// How tokens are chosen. The model's stop tokens are added to its own.
+    pub sampling: SamplingParams,
+    /// Texts that end the answer and are not part of it; they are looked for in the answer, not in
+    /// the reasoning or in tool calls. An empty one is never met.
+    pub stop: Vec<String>,
+    /// How soon.
+    pub priority: Priority,
+}
+
+impl AnswerOptions {
+    /// Options for someone who watches the answer grow.
+    pub fn new(sampling: SamplingParams) -> Self {
+        Self {
+            sampling,
+            stop: Vec::new(),
+            priority: Priority::Interactive,
+        }
+    }
 }
 
 /// A conversation or text that the engine can take.
@@ -131,6 +155,11 @@ impl LocalModel {
         &self.stop_ids
     }
 
+    /// What the engine was doing after its last step.
+    pub fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot()
+    }
+
     /// Positions that there is room for, prompt and answer together.
     pub fn context_tokens(&self) -> usize {
         self.context_tokens
@@ -186,38 +215,51 @@ impl LocalModel {
         })
     }
 
-    /// Begins to answer. The model's stop tokens are added to those of `params`.
+    /// Begins to answer.
     ///
     /// # Errors
-    /// If there is no room for `params.max_tokens`, or the engine is gone.
-    pub fn answer(
+    /// If there is no room for as many tokens as `options` allow, or the engine is gone.
+    pub fn answer(&self, prepared: Prepared, options: AnswerOptions) -> Result<Answer, LocalError> {
+        let started = Instant::now();
+        let (request, reader) = self.request(prepared, options)?;
+        let (sink, events) = event_channel();
+        let id = self.engine.submit(request, sink)?;
+        let transcript = Transcript::new(reader, started);
+        Ok(Answer::new(events, self.engine.clone(), id, transcript))
+    }
+
+    /// What the engine is asked, and how its tokens are to be read.
+    pub(crate) fn request(
         &self,
         prepared: Prepared,
-        mut params: SamplingParams,
-    ) -> Result<Answer, LocalError> {
-        if params.max_tokens > self.room(&prepared) {
+        options: AnswerOptions,
+    ) -> Result<(Request, TokenReader), LocalError> {
+        let AnswerOptions {
+            mut sampling,
+            stop,
+            priority,
+        } = options;
+        if sampling.max_tokens > self.room(&prepared) {
             return Err(LocalError::AnswerTooLong {
                 prompt_tokens: prepared.tokens(),
-                max_tokens: params.max_tokens,
+                max_tokens: sampling.max_tokens,
                 context_tokens: self.context_tokens,
                 hint: self.context_hint(),
             });
         }
-        params.stop_ids.extend(&self.stop_ids);
-        let stop_ids = params.stop_ids.clone();
-        let reader = TokenReader::new(Arc::clone(&self.tokenizer), stop_ids, prepared.form);
-        let mut request = Request::new(prepared.prompt, params);
-        request.priority = Priority::Interactive;
-        let (sink, events) = event_channel();
-        let started = Instant::now();
-        let id = self.engine.submit(request, sink)?;
-        Ok(Answer::new(
-            events,
-            self.engine.clone(),
-            id,
-            reader,
-            started,
-        ))
+        sampling.stop_ids.extend(&self.stop_ids);
+        let stop_ids = sampling.stop_ids.clone();
+        let reader = TokenReader::new(Arc::clone(&self.tokenizer), stop_ids, stop, prepared.form);
+        let request = Request {
+            priority,
+            ..Request::new(prepared.prompt, sampling)
+        };
+        Ok((request, reader))
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &EngineHandle<Runner> {
+        &self.engine
     }
 
     /// Loads media in order, and no more of them than there is room for.

@@ -8,8 +8,8 @@ use k25_chat::{
     SpecialToken,
 };
 use k25_local::{
-    Answer, Execution, FileAccess, FinishReason, Finished, LocalError, LocalEvent, LocalModel,
-    LocalOptions, Progress, SamplingParams, SourceError,
+    Answer, AnswerOptions, Execution, FileAccess, FinishReason, Finished, LocalError, LocalEvent,
+    LocalModel, LocalOptions, Progress, SamplingParams, SourceError,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -54,7 +54,9 @@ fn begin(model: &LocalModel, conversation: Conversation, params: SamplingParams)
     let prepared = model
         .prepare(conversation, &RenderOptions::default())
         .expect("a good prompt");
-    model.answer(prepared, params).expect("an engine")
+    model
+        .answer(prepared, AnswerOptions::new(params))
+        .expect("an engine")
 }
 
 fn finish(answer: Answer) -> (ParsedMessage, Finished) {
@@ -64,6 +66,7 @@ fn finish(answer: Answer) -> (ParsedMessage, Finished) {
         assert!(end.is_none(), "nothing follows the end");
         match event.expect("no error") {
             LocalEvent::Delta(delta) => message.add(&delta),
+            LocalEvent::Token(_) => panic!("none were asked for"),
             LocalEvent::Finished(finished) => end = Some(finished),
         }
     }

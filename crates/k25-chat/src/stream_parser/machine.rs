@@ -71,6 +71,10 @@ impl Machine {
         }
     }
 
+    pub(super) fn is_reasoning(&self) -> bool {
+        matches!(self.state, State::Reasoning)
+    }
+
     pub(super) fn on_token(&mut self, token: Token<'_>, events: &mut Events) {
         match token {
             Token::Text(text) => self.on_text(text, events),
