@@ -1,0 +1,435 @@
+//! A folder of documents: listed, read as numbered lines, quoted.
+//!
+//! Agents name documents by their path below the folder. Text, Markdown, CSV and source files are
+//! read as they are, HTML as its text. A document's lines are what `open` prints and what evidence
+//! refers to, by number from 1; its hash is of the bytes on disk.
+
+mod html;
+mod index;
+mod text;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::contract::hex;
+
+pub use index::{Hit, IndexError, SearchIndex};
+
+/// Largest document that is read.
+const MAX_BYTES: u64 = 16 << 20;
+/// Bytes of documents kept in memory.
+const CACHE_BYTES: usize = 128 << 20;
+/// Most files below the folder, and the deepest folder.
+const MAX_FILES: usize = 200_000;
+const MAX_DEPTH: usize = 24;
+
+/// Why a document cannot be had. Short, since a model reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DocumentError {
+    /// Nothing there.
+    #[error("no document {path:?}{}", near.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    NotFound {
+        /// What was asked for.
+        path: String,
+        /// A path that looks like it.
+        near: Option<String>,
+    },
+    /// Outside of the folder.
+    #[error("{0:?} is outside of the documents")]
+    Outside(String),
+    /// A folder where a document was wanted.
+    #[error("{0:?} is a folder; name a document in it")]
+    Folder(String),
+    /// Pictures, programs, archives.
+    #[error("{0:?} is not text")]
+    NotText(String),
+    /// More than is read.
+    #[error("{0:?} is larger than 16 MiB")]
+    TooLarge(String),
+    /// The folder of documents itself.
+    #[error("{path}: {problem}; hint: give a folder of documents that can be read")]
+    Root {
+        /// The folder.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Anything else of the file system.
+    #[error("{path:?}: {problem}")]
+    Io {
+        /// The document.
+        path: String,
+        /// What happened.
+        problem: String,
+    },
+}
+
+/// A document as its readers see it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The path below the folder, with `/`.
+    pub path: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    text: String,
+    /// Where each line begins in `text`.
+    starts: Vec<usize>,
+}
+
+impl Document {
+    /// A document of this text.
+    pub fn new(path: impl Into<String>, sha256: String, text: String) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0)
+            .chain(breaks)
+            .filter(|&at| at < text.len().max(1));
+        Document {
+            path: path.into(),
+            sha256,
+            starts: starts.collect(),
+            text,
+        }
+    }
+
+    /// How many lines it has.
+    pub fn line_count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Line `number`, counted from 1, without its line break.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        let index = number.checked_sub(1)?;
+        let start = *self.starts.get(index)?;
+        let end = self
+            .starts
+            .get(index + 1)
+            .map_or(self.text.len(), |next| next - 1);
+        Some(self.text[start..end].trim_end_matches(['\n', '\r']))
+    }
+
+    /// The number of the line where `quote` begins; blanks count alike. Of several the one nearest
+    /// to line `near`.
+    pub fn find(&self, quote: &str, near: Option<usize>) -> Option<usize> {
+        let mut words = quote.split_whitespace();
+        let first = words.next()?;
+        let rest: Vec<&str> = words.collect();
+        let is_here = |at: usize| follows(&self.text[at + first.len()..], &rest);
+        let places = self
+            .text
+            .match_indices(first)
+            .map(|(at, _)| at)
+            .filter(|&at| is_here(at));
+        let lines = places.map(|at| self.starts.partition_point(|&start| start <= at));
+        match near {
+            None => lines.min(),
+            Some(near) => lines.min_by_key(|&line| (line.abs_diff(near), line)),
+        }
+    }
+}
+
+/// Whether `text` goes on with `words`, each after blanks; the last one may end within a word.
+fn follows(text: &str, words: &[&str]) -> bool {
+    let mut text = text;
+    for word in words {
+        let trimmed = text.trim_start();
+        if trimmed.len() == text.len() || !trimmed.starts_with(word) {
+            return false;
+        }
+        text = &trimmed[word.len()..];
+    }
+    true
+}
+
+/// What lies in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The path below the documents' folder; folders end with `/`.
+    pub path: String,
+    /// How many files are in it, for a folder.
+    pub files: Option<usize>,
+}
+
+type Slot = Arc<OnceLock<Result<Arc<Document>, DocumentError>>>;
+
+/// The documents of a run.
+#[derive(Debug)]
+pub struct Documents {
+    root: PathBuf,
+    /// Every file, sorted.
+    files: BTreeSet<String>,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    slots: HashMap<String, Slot>,
+    bytes: usize,
+}
+
+impl Documents {
+    /// Lists the files below `root`. Hidden ones and version control are passed over.
+    ///
+    /// # Errors
+    /// [`DocumentError::Root`] where there is no such folder, or too much in it.
+    pub fn open(root: &Path) -> Result<Self, DocumentError> {
+        let fault = |problem: String| DocumentError::Root {
+            path: root.display().to_string(),
+            problem,
+        };
+        let root = root
+            .canonicalize()
+            .map_err(|error| fault(error.to_string()))?;
+        if !root.is_dir() {
+            return Err(fault("not a folder".to_owned()));
+        }
+        let mut files = BTreeSet::new();
+        list_files(&root, "", 0, &mut files).map_err(|error| fault(error.to_string()))?;
+        if files.len() >= MAX_FILES {
+            return Err(fault(format!("more than {MAX_FILES} files")));
+        }
+        Ok(Documents {
+            root,
+            files,
+            cache: Mutex::default(),
+        })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every file, sorted.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str)
+    }
+
+    /// What lies directly in the folder `path` (`""` or `.` is the top), sorted; `None` if it is no
+    /// folder.
+    pub fn list(&self, path: &str) -> Option<Vec<Entry>> {
+        let mut prefix = clean(path)?;
+        if !prefix.is_empty() {
+            prefix.push('/');
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let below = self.files.range(prefix.clone()..);
+        for file in below.take_while(|file| file.starts_with(&prefix)) {
+            let (path, is_folder) = match file[prefix.len()..].find('/') {
+                Some(end) => (&file[..=prefix.len() + end], true),
+                None => (file.as_str(), false),
+            };
+            match entries.last_mut() {
+                Some(last) if last.path == path => last.files = last.files.map(|count| count + 1),
+                _ => entries.push(Entry {
+                    path: path.to_owned(),
+                    files: is_folder.then_some(1),
+                }),
+            }
+        }
+        (!entries.is_empty() || prefix.is_empty()).then_some(entries)
+    }
+
+    /// A document's text and hash. It is read once, however many agents ask at the same time.
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn read(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
+        let name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
+        if !self.files.contains(&name) {
+            return Err(self.missing(&name));
+        }
+        let slot = {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if cache.bytes > CACHE_BYTES {
+                *cache = Cache::default();
+            }
+            cache.slots.entry(name.clone()).or_default().clone()
+        };
+        let mut is_new = false;
+        let result = slot.get_or_init(|| {
+            is_new = true;
+            self.load(&name).map(Arc::new)
+        });
+        if let (true, Ok(document)) = (is_new, result) {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.bytes += document.text.len();
+        }
+        result.clone()
+    }
+
+    fn missing(&self, name: &str) -> DocumentError {
+        if self.list(name).is_some() {
+            return DocumentError::Folder(name.to_owned());
+        }
+        let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+        let is_like = |file: &&String| file.to_lowercase().contains(&last);
+        let near = if last.is_empty() {
+            None
+        } else {
+            self.files.iter().find(is_like)
+        };
+        DocumentError::NotFound {
+            path: name.to_owned(),
+            near: near.cloned(),
+        }
+    }
+
+    fn load(&self, name: &str) -> Result<Document, DocumentError> {
+        let io = |error: io::Error| DocumentError::Io {
+            path: name.to_owned(),
+            problem: error.to_string(),
+        };
+        let path = self.root.join(name).canonicalize().map_err(io)?;
+        // A link may point anywhere.
+        if !path.starts_with(&self.root) {
+            return Err(DocumentError::Outside(name.to_owned()));
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(DocumentError::NotText(name.to_owned()));
+        }
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(DocumentError::TooLarge(name.to_owned()));
+        }
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let text =
+            text::decode(name, &bytes).ok_or_else(|| DocumentError::NotText(name.to_owned()))?;
+        Ok(Document::new(name, sha256, text))
+    }
+}
+
+/// A path below the root without `.`, empty steps and a trailing `/`; `None` for `..`.
+fn clean(path: &str) -> Option<String> {
+    let mut steps = Vec::new();
+    for step in path.trim().split('/') {
+        match step {
+            "" | "." => {}
+            ".." => return None,
+            step => steps.push(step),
+        }
+    }
+    Some(steps.join("/"))
+}
+
+fn list_files(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    files: &mut BTreeSet<String>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (Ok(name), true) = (entry.file_name().into_string(), files.len() < MAX_FILES) else {
+            continue;
+        };
+        let kind = entry.file_type()?;
+        if name.starts_with('.') || name.chars().any(char::is_control) {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        if kind.is_dir() && depth < MAX_DEPTH {
+            // A folder that may not be read is as if it were empty.
+            let _ = list_files(&entry.path(), &format!("{path}/"), depth + 1, files);
+        } else if kind.is_file() || (kind.is_symlink() && entry.path().is_file()) {
+            files.insert(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn folders_are_listed_with_their_sizes() {
+        let dir = folder(&[
+            ("b/x.txt", b"1"),
+            ("b/c/y.txt", b"2"),
+            ("a.md", b"3"),
+            (".git/z", b"4"),
+        ]);
+        let documents = Documents::open(dir.path()).unwrap();
+        let top = documents.list(".").unwrap();
+        let entry = |path: &str, files| Entry {
+            path: path.to_owned(),
+            files,
+        };
+        assert_eq!(top, [entry("a.md", None), entry("b/", Some(2))]);
+        assert_eq!(documents.list("b/").unwrap().len(), 2);
+        assert_eq!(documents.list("nowhere"), None);
+    }
+
+    #[test]
+    fn lines_and_quotes_have_numbers() {
+        let document = Document::new(
+            "a",
+            String::new(),
+            "one\r\ntwo  three\nfour two three\n".into(),
+        );
+        assert_eq!(document.line_count(), 3);
+        assert_eq!(document.line(1), Some("one"));
+        assert_eq!(document.line(4), None);
+        assert_eq!(document.find("two three", None), Some(2));
+        assert_eq!(document.find("two three", Some(3)), Some(3));
+        assert_eq!(document.find("three four", None), Some(2));
+        assert_eq!(document.find("five", None), None);
+        assert_eq!(
+            Document::new("e", String::new(), String::new()).line(1),
+            Some("")
+        );
+    }
+
+    #[test]
+    fn nothing_outside_of_the_folder_is_read() {
+        let outside = folder(&[("secret.txt", b"key")]);
+        let dir = folder(&[("a.txt", b"a"), ("picture.bin", b"\0\x01\x02")]);
+        std::os::unix::fs::symlink(
+            outside.path().join("secret.txt"),
+            dir.path().join("link.txt"),
+        )
+        .unwrap();
+        let documents = Documents::open(dir.path()).unwrap();
+        assert!(documents.read("./a.txt").is_ok());
+        assert!(matches!(
+            documents.read("../a.txt"),
+            Err(DocumentError::Outside(_))
+        ));
+        assert!(matches!(
+            documents.read("link.txt"),
+            Err(DocumentError::Outside(_))
+        ));
+        assert!(matches!(
+            documents.read("/etc/passwd"),
+            Err(DocumentError::NotFound { .. })
+        ));
+        assert!(matches!(
+            documents.read("picture.bin"),
+            Err(DocumentError::NotText(_))
+        ));
+        let Err(DocumentError::NotFound { near, .. }) = documents.read("x/A.txt") else {
+            panic!("it is not there");
+        };
+        assert_eq!(near.as_deref(), Some("a.txt"));
+    }
+}

@@ -1,0 +1,416 @@
+//! Rows as an agent hands them in, checked against the contract and the sources.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{Author, Cell, Evidence, row_key};
+use crate::contract::{Column, Contract, is_stated_in, normalise};
+use crate::documents::{Document, DocumentError, Documents};
+
+/// Longest quote that is kept, in bytes.
+const MAX_QUOTE_BYTES: usize = 400;
+/// Most rows of one submission.
+const MAX_ROWS: usize = 200;
+/// Most problems that are told at once; a model mends few at a time.
+const MAX_TOLD: usize = 6;
+
+/// Where quotes are looked up.
+pub trait Sources {
+    /// The document of this path.
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError>;
+}
+
+impl Sources for Documents {
+    fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
+        self.read(path)
+    }
+}
+
+/// Why a value was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The place, as in `anyhow.license` or `row 2`.
+    pub place: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Submission {
+    /// The values that were taken.
+    pub accepted: Vec<Cell>,
+    /// Those that were not.
+    pub problems: Vec<Problem>,
+    /// Columns of accepted rows that nobody has filled yet, as `row.column`.
+    pub open: Vec<String>,
+    /// The rows that got values.
+    pub rows: Vec<String>,
+}
+
+impl Submission {
+    /// The tool's result. The same submission gives the same bytes.
+    pub fn text(&self) -> String {
+        let mut text = match self.rows.len() {
+            0 => "nothing accepted".to_owned(),
+            1 => format!("ok: {}, {} values", self.rows[0], self.accepted.len()),
+            rows => format!("ok: {rows} rows, {} values", self.accepted.len()),
+        };
+        for problem in self.problems.iter().take(MAX_TOLD) {
+            text.push_str(&format!("\n{}: {}", problem.place, problem.message));
+        }
+        if self.problems.len() > MAX_TOLD {
+            text.push_str(&format!(
+                "\n{} more problems",
+                self.problems.len() - MAX_TOLD
+            ));
+        }
+        if !self.open.is_empty() {
+            let open: Vec<&str> = self.open.iter().take(16).map(String::as_str).collect();
+            text.push_str(&format!(
+                "\nmissing: {}; null if not stated",
+                open.join(", ")
+            ));
+        }
+        text
+    }
+}
+
+/// Checks what `submit_rows` was called with. Values are taken one by one: a wrong one does not cost
+/// its row the others.
+///
+/// `wanted` are the columns that this task is to fill (all of them where it is empty); `is_filled`
+/// says whether a place has a value already.
+pub fn submit(
+    contract: &Contract,
+    sources: &dyn Sources,
+    arguments: &Value,
+    author: &Author,
+    wanted: &[String],
+    is_filled: &dyn Fn(&str, &str) -> bool,
+) -> Submission {
+    let check = Check {
+        contract,
+        sources,
+        author,
+        source: arguments["source"].as_str().unwrap_or_default(),
+    };
+    let mut submission = Submission::default();
+    let empty = Vec::new();
+    let rows = arguments["rows"].as_array().unwrap_or(&empty);
+    if rows.is_empty() {
+        submission.problem(
+            "rows".to_owned(),
+            "empty; one row per thing found".to_owned(),
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for (index, row) in rows.iter().enumerate().take(MAX_ROWS) {
+        let empty = Map::new();
+        let row = row.as_object().unwrap_or(&empty);
+        let Some(key) = check.key(row, index, &mut submission) else {
+            continue;
+        };
+        if !seen.insert(key.clone()) {
+            submission.problem(key, "two rows with this key; join them".to_owned());
+            continue;
+        }
+        check.row(row, &key, &mut submission);
+        if submission.accepted.iter().any(|cell| cell.row == key) {
+            let is_wanted = |column: &&Column| wanted.is_empty() || wanted.contains(&column.name);
+            let is_open = |column: &&Column| {
+                let is_given = |cell: &Cell| cell.row == key && cell.column == column.name;
+                let is_refused = |problem: &Problem| problem.place == place(&key, &column.name);
+                !submission.accepted.iter().any(is_given)
+                    && !submission.problems.iter().any(is_refused)
+                    && !is_filled(&key, &column.name)
+            };
+            let open = contract.columns.iter().filter(is_wanted).filter(is_open);
+            let open: Vec<String> = open.map(|column| place(&key, &column.name)).collect();
+            submission.open.extend(open);
+            submission.rows.push(key);
+        }
+    }
+    if rows.len() > MAX_ROWS {
+        submission.problem(
+            "rows".to_owned(),
+            format!("only the first {MAX_ROWS} were read"),
+        );
+    }
+    submission
+}
+
+fn place(row: &str, column: &str) -> String {
+    format!("{row}.{column}")
+}
+
+impl Submission {
+    fn problem(&mut self, place: String, message: String) {
+        self.problems.push(Problem { place, message });
+    }
+}
+
+struct Check<'a> {
+    contract: &'a Contract,
+    sources: &'a dyn Sources,
+    author: &'a Author,
+    /// The document of cells that name none.
+    source: &'a str,
+}
+
+impl Check<'_> {
+    /// The row's key, if all key columns are given.
+    fn key(
+        &self,
+        row: &Map<String, Value>,
+        index: usize,
+        submission: &mut Submission,
+    ) -> Option<String> {
+        let mut values = Vec::new();
+        for column in self.contract.keys() {
+            let value = row
+                .get(&column.name)
+                .map_or(&Value::Null, |cell| value_of(cell));
+            match normalise(column, value) {
+                Ok(value) if !value.is_null() => values.push(value),
+                Ok(_) => {
+                    let message = format!("key {} is missing", column.name);
+                    submission.problem(format!("row {}", index + 1), message);
+                    return None;
+                }
+                Err(problem) => {
+                    submission.problem(
+                        format!("row {}.{}", index + 1, column.name),
+                        problem.to_string(),
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(row_key(&values))
+    }
+
+    fn row(&self, row: &Map<String, Value>, key: &str, submission: &mut Submission) {
+        let mut accepted = Vec::new();
+        for (name, cell) in row {
+            let Some(column) = self.contract.column(name) else {
+                submission.problem(place(key, name), "no such column".to_owned());
+                continue;
+            };
+            match self.cell(column, cell) {
+                Ok((value, evidence)) => accepted.push(Cell {
+                    row: key.to_owned(),
+                    column: name.clone(),
+                    value,
+                    evidence,
+                    author: self.author.clone(),
+                    contract: self.contract.version,
+                }),
+                Err(message) => submission.problem(place(key, name), message),
+            }
+        }
+        // Without an established key the rest would belong to nobody.
+        let has = |column: &Column| accepted.iter().any(|cell| cell.column == column.name);
+        if self.contract.keys().all(has) {
+            submission.accepted.extend(accepted);
+        }
+    }
+
+    fn cell(&self, column: &Column, cell: &Value) -> Result<(Value, Option<Evidence>), String> {
+        let value = normalise(column, value_of(cell)).map_err(|problem| problem.to_string())?;
+        if value.is_null() {
+            return Ok((value, None));
+        }
+        let evidence = self.evidence(column, &value, cell)?;
+        Ok((value, Some(evidence)))
+    }
+
+    fn evidence(&self, column: &Column, value: &Value, cell: &Value) -> Result<Evidence, String> {
+        let source = cell["source"].as_str().unwrap_or(self.source);
+        let document = self
+            .sources
+            .document(source)
+            .map_err(|error| error.to_string())?;
+        let given_line = cell["line"]
+            .as_u64()
+            .and_then(|line| usize::try_from(line).ok());
+        let quote = cell["quote"]
+            .as_str()
+            .map(str::trim)
+            .filter(|quote| !quote.is_empty());
+        let (line, quote) = match (quote, given_line) {
+            (Some(quote), near) => {
+                let found = document.find(quote, near);
+                let line = found.ok_or_else(|| format!("the quote is not in {source}"))?;
+                (line, quote.to_owned())
+            }
+            (None, Some(line)) => {
+                let text = document.line(line);
+                let lines = document.line_count();
+                let text = text.ok_or_else(|| format!("{source} has {lines} lines"))?;
+                (line, text.trim().to_owned())
+            }
+            (None, None) => return Err("give the line or a quote".to_owned()),
+        };
+        if !is_stated_in(column, value, &quote) {
+            let shown = shortened(&quote, 80);
+            return Err(format!("not on line {line}: {shown}"));
+        }
+        Ok(Evidence {
+            source: document.path.clone(),
+            line,
+            quote: around(&quote, &super::display(value)),
+            sha256: document.sha256.clone(),
+        })
+    }
+}
+
+/// A cell is `{value, …}`; a bare value is taken as one without evidence.
+fn value_of(cell: &Value) -> &Value {
+    cell.as_object()
+        .map_or(cell, |cell| cell.get("value").unwrap_or(&Value::Null))
+}
+
+/// At most `bytes` bytes of a text.
+pub(crate) fn shortened(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes)])
+}
+
+/// A quote of bearable length with the value in it.
+fn around(quote: &str, value: &str) -> String {
+    if quote.len() <= MAX_QUOTE_BYTES {
+        return quote.to_owned();
+    }
+    let at = quote.find(value).unwrap_or(0);
+    let start = quote.floor_char_boundary(at.saturating_sub(MAX_QUOTE_BYTES / 2));
+    let end = quote.floor_char_boundary((start + MAX_QUOTE_BYTES).min(quote.len()));
+    quote[start..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::parse_columns;
+    use serde_json::json;
+
+    struct One(Arc<Document>);
+
+    impl Sources for One {
+        fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
+            if path == self.0.path {
+                return Ok(Arc::clone(&self.0));
+            }
+            Err(DocumentError::NotFound {
+                path: path.to_owned(),
+                near: None,
+            })
+        }
+    }
+
+    fn check(rows: Value) -> Submission {
+        let columns = parse_columns("name*, size:number[kB], license").unwrap();
+        let contract = Contract::new(columns).unwrap();
+        let text = "name = \"anyhow\"\nsize: 2 MB\nlicense = \"MIT\"\n";
+        let sources = One(Arc::new(Document::new(
+            "a.toml",
+            "h".to_owned(),
+            text.to_owned(),
+        )));
+        let author = Author::Agent {
+            name: "r".to_owned(),
+            task: "1".to_owned(),
+        };
+        let arguments = json!({"source": "a.toml", "rows": rows});
+        submit(&contract, &sources, &arguments, &author, &[], &|_, _| false)
+    }
+
+    #[test]
+    fn a_sound_row_is_taken_with_its_quotes() {
+        let submission = check(json!([{
+            "name": {"value": "anyhow", "line": 1},
+            "size": {"value": "2 MB", "line": 2},
+            "license": {"value": "MIT", "quote": "license = \"MIT\""},
+        }]));
+        assert_eq!(submission.text(), "ok: anyhow, 3 values");
+        assert_eq!(submission.accepted[1].value, json!(2000));
+        let evidence = submission.accepted[2].evidence.as_ref().unwrap();
+        assert_eq!(
+            (evidence.line, evidence.quote.as_str()),
+            (3, "license = \"MIT\"")
+        );
+    }
+
+    #[test]
+    fn each_fault_is_told_and_costs_only_its_own_cell() {
+        let submission = check(json!([{
+            "name": {"value": "anyhow", "line": 1},
+            "size": {"value": 3, "line": 2},
+            "colour": {"value": "red", "line": 1},
+        }]));
+        assert_eq!(
+            submission.text(),
+            "ok: anyhow, 1 values\nanyhow.size: not on line 2: size: 2 MB\n\
+             anyhow.colour: no such column\nmissing: anyhow.license; null if not stated"
+        );
+        let cases = [
+            (json!([]), "rows: empty"),
+            (json!([{"size": {"value": 2}}]), "key name is missing"),
+            (
+                json!([{"name": {"value": "anyhow"}}]),
+                "give the line or a quote",
+            ),
+            (
+                json!([{"name": {"value": "anyhow", "line": 9}}]),
+                "a.toml has 3 lines",
+            ),
+            (
+                json!([{"name": {"value": "anyhow", "quote": "anyhow 2"}}]),
+                "quote is not in a.toml",
+            ),
+            (
+                json!([{"name": {"value": "serde", "line": 1}}]),
+                "not on line 1",
+            ),
+            (
+                json!([{"name": {"value": "x", "line": 1, "source": "b"}}]),
+                "no document \"b\"",
+            ),
+        ];
+        for (rows, expected) in cases {
+            let submission = check(rows);
+            assert!(submission.accepted.is_empty());
+            assert!(
+                submission.text().contains(expected),
+                "{}",
+                submission.text()
+            );
+        }
+    }
+
+    #[test]
+    fn two_rows_of_one_key_are_one_too_many() {
+        let row = json!({"name": {"value": "anyhow", "line": 1}});
+        let submission = check(json!([row, row]));
+        assert_eq!(submission.accepted.len(), 1);
+        assert!(submission.text().contains("two rows with this key"));
+    }
+
+    #[test]
+    fn what_is_not_stated_is_null_and_needs_no_line() {
+        let submission = check(json!([{
+            "name": {"value": "anyhow", "line": 1},
+            "size": {"value": null},
+            "license": {"value": ""},
+        }]));
+        assert_eq!(submission.accepted.len(), 3);
+        assert!(submission.accepted[1].value.is_null() && submission.accepted[2].value.is_null());
+    }
+}
