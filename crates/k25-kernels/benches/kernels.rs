@@ -148,7 +148,7 @@ impl Bench {
             roof,
             "GB/s",
         );
-        let w = Int8Matrix::quantize(out, cols, |r, row| {
+        let w = Int8Matrix::quantize(self.isa, out, cols, |r, row| {
             row.copy_from_slice(&x[r % 8 * cols..(r % 8 + 1) * cols]);
         });
         for rows in [1, 4, 8, 16] {
@@ -171,6 +171,102 @@ impl Bench {
                 &format!("int8 x int8, {rows} rows, 16384x7168"),
                 s,
                 w.bytes() as f64,
+                roof,
+                "GB/s",
+            );
+        }
+    }
+
+    /// Products of one token in the shapes of a small model: what short matrices cost beside long ones.
+    fn token(&self) {
+        let (experts, hidden, inner) = (128, 2048, 768);
+        let one = inner * hidden;
+        let packed = words(experts * 3 * one / 2);
+        let scales = bf16_ones(experts * 3 * one / 32);
+        let matrix = |index: usize, out: usize, cols: usize| {
+            let packed = &packed[index * one / 2..(index + 1) * one / 2];
+            let scales = &scales[index * one / 16..(index + 1) * one / 16];
+            Weights::Int4(Int4::new(packed, scales, out, cols).expect("shape"))
+        };
+        let mut state = 0_usize;
+        let mut next = || {
+            state = (state * 25 + 17) % experts;
+            state
+        };
+        for (name, first, out, cols, each) in [
+            ("16 x int4 768x2048 (gate and up)", 0, inner, hidden, 2),
+            ("8 x int4 2048x768 (down)", 2, hidden, inner, 1),
+        ] {
+            let mut quant = QuantRows::new();
+            quant.set(&self.pool, self.isa, &floats(cols), 1, cols);
+            let mut y = vec![0.0; 8 * each * out];
+            let turns = || {
+                for _ in 0..experts / 8 {
+                    let mut products: Vec<Product<'_>> = y
+                        .chunks_mut(each * out)
+                        .flat_map(|y| {
+                            let expert = next();
+                            y.chunks_mut(out)
+                                .enumerate()
+                                .map(move |(i, y)| (expert, i, y))
+                        })
+                        .map(|(expert, i, y)| Product {
+                            weights: matrix(3 * expert + first + i, out, cols),
+                            x: Activations::Quant(&quant),
+                            rows: Rows::Range(0..1),
+                            y,
+                        })
+                        .collect();
+                    multiply(&self.pool, self.isa, &mut products);
+                }
+            };
+            let bytes = (experts * each) as f64 * matrix(0, out, cols).bytes() as f64;
+            let (s, roof) = best_of(12, || self.bandwidth(), turns);
+            report(name, s, bytes, roof, "GB/s");
+        }
+        for (count, out, cols) in [
+            (1, 32768, 2048),
+            (1, 5632, 2048),
+            (1, 2048, 5632),
+            (1, 768, 2048),
+            (1, 576, 2048),
+            (1, 3072, 768),
+            (16, 512, 128),
+            (16, 128, 512),
+            (1, 2048, 2048),
+            (2, 768, 2048),
+            (1, 2048, 768),
+        ] {
+            // Enough copies that none is found in a cache.
+            let copies = (256 << 20) / (count * out * cols);
+            let row: Vec<f32> = floats(cols);
+            let matrix =
+                Int8Matrix::quantize(self.isa, out, cols, |_, into| into.copy_from_slice(&row));
+            let matrices: Vec<Int8Matrix> = (0..copies * count).map(|_| matrix.clone()).collect();
+            let mut quant = QuantRows::new();
+            quant.set(&self.pool, self.isa, &row, 1, cols);
+            let mut y = vec![0.0; count * out];
+            let turns = || {
+                for matrices in matrices.chunks(count) {
+                    let mut products: Vec<Product<'_>> = matrices
+                        .iter()
+                        .zip(y.chunks_mut(out))
+                        .map(|(matrix, y)| Product {
+                            weights: Weights::Int8(matrix),
+                            x: Activations::Quant(&quant),
+                            rows: Rows::Range(0..1),
+                            y,
+                        })
+                        .collect();
+                    multiply(&self.pool, self.isa, &mut products);
+                }
+            };
+            let bytes = (copies * count * matrix.bytes()) as f64;
+            let (s, roof) = best_of(8, || self.bandwidth(), turns);
+            report(
+                &format!("{count} x int8 {out}x{cols}"),
+                s,
+                bytes,
                 roof,
                 "GB/s",
             );
@@ -226,7 +322,7 @@ impl Bench {
             roof,
             "GFLOP/s",
         );
-        let w = Int8Matrix::quantize(out, cols, |r, row| {
+        let w = Int8Matrix::quantize(self.isa, out, cols, |r, row| {
             row.copy_from_slice(&x[r % 512 * cols..(r % 512 + 1) * cols]);
         });
         let (s, roof) = best_of(20, int8, || {
@@ -428,7 +524,8 @@ fn main() {
         pool: Pool::new(threads),
         memory: vec![1; 512 << 17],
     };
-    let sections: [(&str, Section); 4] = [
+    let sections: [(&str, Section); 5] = [
+        ("token", Bench::token),
         ("attention", Bench::attention),
         ("small", Bench::small),
         ("gemv", Bench::gemv),

@@ -138,16 +138,29 @@ impl Kernel for Quantize<'_> {
 /// Quantises 32 values and returns their scale.
 #[inline(always)]
 unsafe fn quantize_group<S: Simd>(x: *const f32, values: *mut i8) -> f32 {
-    let (low, high) = (S::load(x), S::load(x.add(16)));
+    let (scale, inverse) = scalar::quantize::scale_and_inverse(group_magnitude::<S>(x));
+    scale_group::<S>(x, inverse, values);
+    scale
+}
+
+/// The largest magnitude of 32 values; infinite or NaN if one of them is.
+#[inline(always)]
+pub(crate) unsafe fn group_magnitude<S: Simd>(x: *const f32) -> f32 {
     let magnitude = S::splat_i32(0x7fff_ffff);
+    let low = S::reduce_max_u32(S::and(S::bits(S::load(x)), magnitude));
+    let high = S::reduce_max_u32(S::and(S::bits(S::load(x.add(16))), magnitude));
     // As integers, magnitudes are in order, with infinity and NaN on top.
-    let low_max = S::reduce_max_u32(S::and(S::bits(low), magnitude));
-    let largest = f32::from_bits(low_max.max(S::reduce_max_u32(S::and(S::bits(high), magnitude))));
-    let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
+    f32::from_bits(low.max(high))
+}
+
+/// Writes 32 values times `inverse`, rounded, in the order that [`QuantRows`] keeps; zeros where `inverse` is 0.
+#[inline(always)]
+pub(crate) unsafe fn scale_group<S: Simd>(x: *const f32, inverse: f32, values: *mut i8) {
     if inverse == 0.0 {
         values.write_bytes(0, GROUP);
-        return scale;
+        return;
     }
+    let (low, high) = (S::load(x), S::load(x.add(16)));
     let inverse = S::splat(inverse);
     let mut natural = [0_i8; GROUP];
     S::store_low_bytes(natural.as_mut_ptr(), S::to_i32(S::mul(low, inverse)));
@@ -166,7 +179,6 @@ unsafe fn quantize_group<S: Simd>(x: *const f32, values: *mut i8) -> f32 {
         odd.cast::<u32>()
             .write_unaligned(even_bytes(word >> 8) as u32);
     }
-    scale
 }
 
 /// Bytes 0, 2, 4 and 6, together.

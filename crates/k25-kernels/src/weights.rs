@@ -3,6 +3,7 @@
 //! Every matrix is `[out, in]`: `out` rows, each of `in` values ("cols").
 
 use crate::aligned::Aligned;
+use crate::isa::Isa;
 use crate::linear::int8;
 use crate::simd::GROUP;
 
@@ -250,8 +251,13 @@ pub struct Int8Matrix {
 
 impl Int8Matrix {
     /// Quantises a matrix given by its rows: `row(r, out)` must fill `out` with the `cols` values of row `r`.
-    pub fn quantize(rows: usize, cols: usize, row: impl FnMut(usize, &mut [f32])) -> Int8Matrix {
-        int8::quantize_matrix(rows, cols, row)
+    pub fn quantize(
+        isa: Isa,
+        rows: usize,
+        cols: usize,
+        row: impl FnMut(usize, &mut [f32]),
+    ) -> Int8Matrix {
+        int8::quantize_matrix(isa, rows, cols, row)
     }
 
     /// Writes the weights of row `row` into `into`, which holds `cols` values.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use half::bf16;
-use k25_kernels::{self as kernels, Int8Matrix, Weights};
+use k25_kernels::{self as kernels, Int8Matrix, Isa, Weights};
 
 use crate::tensor::{Advice, Tensor};
 
@@ -109,7 +109,7 @@ impl Linear {
                 let width = dense.in_features;
                 let values = &dense.values.as_u16()[row * width..(row + 1) * width];
                 for (value, &bits) in into.iter_mut().zip(values) {
-                    *value = bf16::from_bits(bits).to_f32();
+                    *value = kernels::bf16_to_f32(bits);
                 }
             }
             Self::F32(dense) => {
@@ -126,9 +126,14 @@ impl Linear {
         match self {
             Self::Bf16(_) | Self::F32(_) => {
                 let (rows, cols) = (self.out_features(), self.in_features());
-                Self::Int8(Arc::new(Int8Matrix::quantize(rows, cols, |row, into| {
-                    self.row_to_f32(row, into);
-                })))
+                Self::Int8(Arc::new(Int8Matrix::quantize(
+                    Isa::active(),
+                    rows,
+                    cols,
+                    |row, into| {
+                        self.row_to_f32(row, into);
+                    },
+                )))
             }
             Self::Int4(_) | Self::Int8(_) => self.clone(),
         }

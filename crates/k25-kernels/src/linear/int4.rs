@@ -64,7 +64,7 @@ impl Kernel for QuantizedProduct<'_> {
         let mut first = self.out.start;
         if self.rows.len() <= DIRECT_ROWS {
             // Sixteen long streams: lane i reads rows i·step, i·step + 1, ...
-            let step = (self.out.len() / LANES).max(1);
+            let step = odd((self.out.len() / LANES).max(1));
             if self.out.len() >= LANES {
                 for n in first..first + step {
                     self.direct_block::<S>(&Block::stepped(&self.weights, n, step));
@@ -81,6 +81,14 @@ impl Kernel for QuantizedProduct<'_> {
             }
         }
     }
+}
+
+/// The largest odd number up to `step`, which is not 0.
+///
+/// Rows are often a large power of two long. With an even distance all sixteen streams would then fall on the same few sets of
+/// the first-level cache, and lines asked for ahead would be gone before their use (half the speed, measured).
+fn odd(step: usize) -> usize {
+    step - usize::from(step.is_multiple_of(2))
 }
 
 /// Sixteen rows of packed weights, of which some are wanted.

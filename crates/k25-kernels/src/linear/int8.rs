@@ -4,9 +4,10 @@ use super::Rows;
 use super::tile::{
     Bytes, GROUP_BYTES, QUAD_BYTES, QUADS, RowPointers, multiply_rows, multiply_tile,
 };
-use crate::activations::{QuantRows, position};
+use crate::activations::{QuantRows, group_magnitude, position, scale_group};
 use crate::aligned::{Aligned, AtLine};
-use crate::dispatch::Kernel;
+use crate::dispatch::{Kernel, dispatch};
+use crate::isa::Isa;
 use crate::scalar;
 use crate::shared::Columns;
 use crate::simd::{GROUP, LANES, Simd};
@@ -17,7 +18,7 @@ use std::ops::Range;
 const TILE_GROUPS: usize = 32;
 
 /// Blocks of weights that take turns when few rows of activations read them.
-const STREAMS: usize = 4;
+const STREAMS: usize = 2;
 
 /// Groups of a turn: 2 KiB of weights, and a whole number of scales.
 const STREAM_GROUPS: usize = 4;
@@ -29,6 +30,7 @@ const TILE_ROWS: usize = 128;
 const ZERO: u8 = 128;
 
 pub(crate) fn quantize_matrix(
+    isa: Isa,
     rows: usize,
     cols: usize,
     mut row: impl FnMut(usize, &mut [f32]),
@@ -37,31 +39,102 @@ pub(crate) fn quantize_matrix(
     let scale_groups = cols.div_ceil(INT8_SCALE_COLS);
     let blocks = rows.div_ceil(LANES);
     let mut values = Aligned::zeros(blocks * groups * GROUP_BYTES);
-    values.fill(ZERO);
+    if !rows.is_multiple_of(LANES) {
+        values[(blocks - 1) * groups * GROUP_BYTES..].fill(ZERO);
+    }
     let mut scales = Aligned::zeros(blocks * scale_groups * LANES);
-    let mut buffer = vec![0.0; cols];
+    // Padded with zeros to whole groups.
+    let mut buffer = vec![0.0; groups * GROUP];
     for r in 0..rows {
-        row(r, &mut buffer);
+        row(r, &mut buffer[..cols]);
         let (block, lane) = (r / LANES, r % LANES);
-        for (s, part) in buffer.chunks(INT8_SCALE_COLS).enumerate() {
-            let largest = scalar::quantize::largest_magnitude(part);
-            let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
-            scales[(block * scale_groups + s) * LANES + lane] = scale;
-            for (i, w) in part.iter().enumerate() {
-                let col = s * INT8_SCALE_COLS + i;
-                let (group, at) = (col / GROUP, position(col % GROUP));
-                let quad = (block * groups + group) * QUADS + at / 4;
-                let q = (w * inverse).round_ties_even() as i8;
-                values[quad * QUAD_BYTES + lane * 4 + at % 4] =
-                    q.cast_unsigned().wrapping_add(ZERO);
-            }
-        }
+        dispatch(
+            isa,
+            QuantizeRow {
+                row: &buffer,
+                lane,
+                values: &mut values
+                    [block * groups * GROUP_BYTES..(block + 1) * groups * GROUP_BYTES],
+                scales: &mut scales
+                    [block * scale_groups * LANES..(block + 1) * scale_groups * LANES],
+            },
+        );
     }
     Int8Matrix {
         values,
         scales,
         rows,
         cols,
+    }
+}
+
+/// Puts one row into a block of sixteen.
+struct QuantizeRow<'a> {
+    /// Whole groups.
+    row: &'a [f32],
+    lane: usize,
+    /// `[group][quad][lane][4]`.
+    values: &'a mut [u8],
+    /// `[scale group][lane]`.
+    scales: &'a mut [f32],
+}
+
+impl QuantizeRow<'_> {
+    /// Writes group `group`, given in the order of the activations.
+    #[inline(always)]
+    fn put(&mut self, group: usize, quantized: &[i8; GROUP]) {
+        for (quad, word) in quantized.chunks_exact(4).enumerate() {
+            let at = (group * QUADS + quad) * QUAD_BYTES + self.lane * 4;
+            for (into, q) in self.values[at..at + 4].iter_mut().zip(word) {
+                *into = q.cast_unsigned().wrapping_add(ZERO);
+            }
+        }
+    }
+}
+
+impl Kernel for QuantizeRow<'_> {
+    type Output = ();
+
+    fn scalar(mut self) {
+        let row = self.row;
+        for (s, part) in row.chunks(INT8_SCALE_COLS).enumerate() {
+            let largest = scalar::quantize::largest_magnitude(part);
+            let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
+            self.scales[s * LANES + self.lane] = scale;
+            for (g, x) in part.chunks(GROUP).enumerate() {
+                let mut quantized = [0; GROUP];
+                if inverse != 0.0 {
+                    for (i, x) in x.iter().enumerate() {
+                        quantized[position(i)] = (x * inverse).round_ties_even() as i8;
+                    }
+                }
+                self.put(s * INT8_SCALE_COLS / GROUP + g, &quantized);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn vector<S: Simd>(mut self) {
+        let row = self.row;
+        for (s, part) in row.chunks(INT8_SCALE_COLS).enumerate() {
+            let mut largest = 0.0_f32;
+            for x in part.chunks_exact(GROUP) {
+                let magnitude = group_magnitude::<S>(x.as_ptr());
+                // Not `max`, which would forget a NaN.
+                largest = if magnitude > largest || !magnitude.is_finite() {
+                    magnitude
+                } else {
+                    largest
+                };
+            }
+            let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
+            self.scales[s * LANES + self.lane] = scale;
+            for (g, x) in part.chunks_exact(GROUP).enumerate() {
+                let mut quantized = [0; GROUP];
+                scale_group::<S>(x.as_ptr(), inverse, quantized.as_mut_ptr());
+                self.put(s * INT8_SCALE_COLS / GROUP + g, &quantized);
+            }
+        }
     }
 }
 

@@ -97,7 +97,10 @@ impl RowPointers {
 }
 
 /// Groups that `AHEAD` of [`multiply_tile`] looks forward.
-const GROUPS_AHEAD: usize = 4;
+const GROUPS_AHEAD: usize = 12;
+
+/// Scales of sixteen rows that it looks forward.
+const SCALES_AHEAD: usize = 2;
 
 /// Adds `groups` groups of `tile` times `M` rows to `totals` (`M` rows of sixteen); `AHEAD` asks for memory beyond them.
 ///
@@ -130,7 +133,11 @@ pub(crate) unsafe fn multiply_tile<S: Simd, W: Width, const M: usize, const AHEA
                 sums[m] = W::dot::<S>(sums[m], w, rows[m].word::<S>(g, quad));
             }
         }
-        let scale = S::load(scales.add(g / W::GROUPS_PER_SCALE * LANES));
+        let scale = scales.add(g / W::GROUPS_PER_SCALE * LANES);
+        if AHEAD {
+            S::prefetch(scale.wrapping_add(SCALES_AHEAD * LANES).cast());
+        }
+        let scale = S::load(scale);
         for m in 0..M {
             let total = totals.add(m * LANES);
             let scale = S::mul(scale, S::splat(*rows[m].scales.add(g)));
