@@ -41,6 +41,8 @@ pub enum Advice {
     Random,
     /// Soon: start reading now, and return at once.
     WillNeed,
+    /// Often: read it now and enter it in the page tables, and return when that is done.
+    Populate,
 }
 
 /// An element type, a shape, and bytes aligned for that type.

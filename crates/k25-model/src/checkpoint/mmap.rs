@@ -29,6 +29,7 @@ impl MappedFile {
         // every bit pattern is valid: no length, offset or pointer is taken from the map, since
         // headers are read with `read` before. A file that shrinks ends the process by SIGBUS.
         let map = unsafe { Mmap::map(&file)? };
+        prefer_huge_pages(&map);
         Ok(Self { map, file })
     }
 
@@ -48,6 +49,16 @@ impl MappedFile {
     }
 }
 
+/// Asks for pages of 2 MiB, where the system and its file system can: weights are read in long streams, and with pages of 4 KiB
+/// a good part of the time goes into finding them.
+#[cfg(target_os = "linux")]
+fn prefer_huge_pages(map: &Mmap) {
+    let _ = map.advise(memmap2::Advice::HugePage);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_huge_pages(_map: &Mmap) {}
+
 impl ByteSource for MappedFile {
     fn bytes(&self) -> &[u8] {
         &self.map
@@ -59,6 +70,10 @@ impl ByteSource for MappedFile {
             let advice = match advice {
                 Advice::Random => memmap2::Advice::Random,
                 Advice::WillNeed => memmap2::Advice::WillNeed,
+                #[cfg(target_os = "linux")]
+                Advice::Populate => memmap2::Advice::PopulateRead,
+                #[cfg(not(target_os = "linux"))]
+                Advice::Populate => memmap2::Advice::WillNeed,
             };
             // Advice may be refused, for instance by a file system; then nothing is lost but speed.
             let _ = self.map.advise_range(advice, part.start, part.len());

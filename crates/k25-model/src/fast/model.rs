@@ -1,6 +1,6 @@
 //! What the fast execution prepares once per model.
 
-use k25_kernels::{Dense, Int8Matrix, Weights, bf16_to_f32, f32_to_bf16};
+use k25_kernels::{Dense, Int8Matrix, Isa, Weights, bf16_to_f32, f32_to_bf16};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -191,7 +191,12 @@ impl HeadMatrix {
             DenseFormat::Stored => Self::stored(rows),
             DenseFormat::Int8 => {
                 let fill = |row: usize, into: &mut [f32]| into.copy_from_slice(rows.row(row));
-                Self::Int8(Int8Matrix::quantize(rows.len(), rows.width(), fill))
+                Self::Int8(Int8Matrix::quantize(
+                    Isa::active(),
+                    rows.len(),
+                    rows.width(),
+                    fill,
+                ))
             }
         }
     }

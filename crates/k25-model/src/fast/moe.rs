@@ -9,7 +9,7 @@ use super::Fast;
 use super::act::Act;
 use crate::router::{self, Choice};
 use crate::rows::Rows;
-use crate::weights::{Mlp, MoeWeights};
+use crate::weights::MoeWeights;
 
 /// Which rows visit which experts.
 struct Visits {
@@ -205,14 +205,6 @@ impl Fast<'_> {
                 }
             });
         mixed
-    }
-}
-
-impl Mlp {
-    fn advise(&self, advice: crate::Advice) {
-        [&self.gate, &self.up, &self.down]
-            .into_iter()
-            .for_each(|linear| linear.advise(advice));
     }
 }
 
