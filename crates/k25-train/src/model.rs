@@ -1,0 +1,273 @@
+//! A model whose matrices are places in a [`ParamStore`]: the tree that the wiring walks over when
+//! it trains.
+
+use std::sync::Arc;
+
+use k25_config::ModelConfig;
+use k25_model::load::LATENT_NORM_EPS;
+use k25_model::names::{Kind, LayerNames, MlpParts, NameMap, Part, Prefix};
+use k25_model::weights::{
+    FeedForward, LayerWeights, MlaWeights, Mlp, Model, MoeWeights, QueryWeights, Router,
+    TextWeights,
+};
+
+use crate::params::{Param, ParamStore, Storage};
+use crate::random::Random;
+
+/// A trained root-mean-square norm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// Its weights, `[1, width]`.
+    pub weight: Param,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// The language model in training.
+#[derive(Debug)]
+pub struct TrainModel {
+    /// The shape.
+    pub config: Arc<ModelConfig>,
+    /// The tree of parameters.
+    pub text: TextWeights<Param, Norm>,
+    /// Their values.
+    pub params: ParamStore,
+}
+
+/// Deviation of fresh matrices (DeepSeek-V3's `initializer_range` at its width is 0.02).
+const FRESH_DEVIATION: f32 = 0.02;
+
+impl TrainModel {
+    /// A model with fresh values: matrices normally distributed, norms one, router biases zero.
+    ///
+    /// The deviation is that of the family at its own width, 0.02, or what keeps the size of a
+    /// normed row in narrower models: `min(0.02 · √(7168 / width), 1 / √width)`.
+    pub fn fresh(config: ModelConfig, seed: u64) -> Self {
+        let mut model = Self::shaped(config);
+        let entries = model.params.entries().to_vec();
+        let values = model.params.values_mut();
+        for (index, entry) in entries.iter().enumerate() {
+            let values = &mut values[entry.param.range()];
+            if entry.part.kind == Kind::Norms || entry.part.shape.len() == 1 {
+                values.fill(1.0);
+                continue;
+            }
+            let width = entry.param.cols as f32;
+            let deviation = match entry.part.kind {
+                Kind::Embedding => 1.0 / width.sqrt(),
+                _ => (FRESH_DEVIATION * (7168.0 / width).sqrt()).min(1.0 / width.sqrt()),
+            };
+            Random::new(seed, index as u64).fill_normal(values, deviation);
+        }
+        model
+    }
+
+    /// A model with the values of a checkpoint, INT4 experts dequantised.
+    pub fn from_checkpoint(model: &Model) -> Self {
+        let mut train = Self::shaped((*model.config).clone());
+        let places = matrices(&train.text);
+        let values = train.params.values_mut();
+        for (param, linear) in places.into_iter().zip(matrices(&model.text)) {
+            let values = &mut values[param.range()];
+            for (row, into) in values.chunks_exact_mut(param.cols).enumerate() {
+                linear.row_to_f32(row, into);
+            }
+        }
+        for (norm, loaded) in norms(&train.text).into_iter().zip(norms(&model.text)) {
+            values[norm.weight.range()].copy_from_slice(&loaded.weight);
+        }
+        for (layer, loaded) in train.text.layers.iter_mut().zip(&model.text.layers) {
+            if let (FeedForward::Moe(moe), FeedForward::Moe(loaded)) =
+                (&mut layer.feed_forward, &loaded.feed_forward)
+            {
+                moe.router
+                    .correction_bias
+                    .clone_from(&loaded.router.correction_bias);
+            }
+        }
+        train
+    }
+
+    /// A model of this shape, all values zero. A vision tower is left out.
+    fn shaped(mut config: ModelConfig) -> Self {
+        config.vision = None;
+        let mut params = ParamStore::default();
+        let names = NameMap::new(&config, Prefix::LanguageModel, false);
+        let text = Builder {
+            params: &mut params,
+            eps: config.text.rms_norm_eps,
+        }
+        .text(names);
+        Self {
+            config: Arc::new(config),
+            text,
+            params,
+        }
+    }
+
+    /// Values that are active for one token: everything but the experts that it does not visit
+    /// and the rows of the embedding that are not its own.
+    pub fn active_parameters(&self) -> usize {
+        let text = &self.config.text;
+        let fraction = |kind: Kind, len: usize| match kind {
+            Kind::RoutedExperts => len * text.num_experts_per_tok / text.n_routed_experts.max(1),
+            Kind::Embedding => text.hidden_size,
+            _ => len,
+        };
+        let entries = self.params.entries().iter();
+        entries
+            .map(|entry| fraction(entry.part.kind, entry.param.len()))
+            .sum()
+    }
+
+    /// Every router's correction bias, layer by layer; layers without experts are left out.
+    pub fn correction_biases_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        self.text
+            .layers
+            .iter_mut()
+            .filter_map(|layer| match &mut layer.feed_forward {
+                FeedForward::Moe(moe) => Some(&mut moe.router.correction_bias),
+                FeedForward::Dense(_) => None,
+            })
+    }
+
+    /// Every router's correction bias with the index of its layer.
+    pub fn correction_biases(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let layers = self.text.layers.iter().enumerate();
+        layers.filter_map(|(index, layer)| match &layer.feed_forward {
+            FeedForward::Moe(moe) => Some((index, moe.router.correction_bias.as_slice())),
+            FeedForward::Dense(_) => None,
+        })
+    }
+}
+
+/// Makes room for every part in the order in which the operators want them side by side.
+struct Builder<'a> {
+    params: &'a mut ParamStore,
+    eps: f32,
+}
+
+impl Builder<'_> {
+    fn text(&mut self, names: NameMap<'_>) -> TextWeights<Param, Norm> {
+        let embed = self.matrix(names.embed());
+        let layers = (0..names.text().num_hidden_layers)
+            .map(|index| self.layer(&names.layer(index)))
+            .collect();
+        let norm = self.norm(names.final_norm(), self.eps);
+        TextWeights {
+            embed,
+            layers,
+            norm,
+            lm_head: names.lm_head().map_or(embed, |part| self.matrix(part)),
+        }
+    }
+
+    fn layer(&mut self, names: &LayerNames<'_>) -> LayerWeights<Param, Norm> {
+        LayerWeights {
+            input_norm: self.norm(names.input_norm(), self.eps),
+            attention: self.attention(names),
+            post_attention_norm: self.norm(names.post_attention_norm(), self.eps),
+            feed_forward: match names.is_moe() {
+                true => FeedForward::Moe(self.moe(names)),
+                false => FeedForward::Dense(self.mlp(names.dense_mlp(), Storage::Bf16)),
+            },
+        }
+    }
+
+    fn attention(&mut self, names: &LayerNames<'_>) -> MlaWeights<Param, Norm> {
+        let query = match names.config().q_lora_rank {
+            Some(rank) => QueryWeights::LowRank {
+                a: self.matrix(names.q_a(rank)),
+                norm: self.norm(names.q_a_norm(rank), LATENT_NORM_EPS),
+                b: self.matrix(names.q_b(rank)),
+            },
+            None => QueryWeights::Direct(self.matrix(names.q())),
+        };
+        MlaWeights {
+            query,
+            kv_a: self.matrix(names.kv_a()),
+            kv_a_norm: self.norm(names.kv_a_norm(), LATENT_NORM_EPS),
+            kv_b: self.matrix(names.kv_b()),
+            output: self.matrix(names.output()),
+        }
+    }
+
+    fn moe(&mut self, names: &LayerNames<'_>) -> MoeWeights<Param> {
+        let experts = names.config().n_routed_experts;
+        // INT4 needs whole groups of 32 in both directions.
+        let (hidden, inner) = (
+            names.config().hidden_size,
+            names.config().moe_intermediate_size,
+        );
+        let storage = match hidden.is_multiple_of(32) && inner.is_multiple_of(32) {
+            true => Storage::Int4,
+            false => Storage::Bf16,
+        };
+        MoeWeights {
+            router: Router {
+                weight: self.matrix(names.router()),
+                correction_bias: vec![0.0; experts],
+            },
+            experts: (0..experts)
+                .map(|index| self.mlp(names.expert(index), storage))
+                .collect(),
+            shared: names
+                .shared_experts()
+                .map(|parts| self.mlp(parts, Storage::Bf16)),
+        }
+    }
+
+    fn mlp(&mut self, parts: MlpParts, storage: Storage) -> Mlp<Param> {
+        Mlp {
+            gate: self.params.add(parts.gate, storage),
+            up: self.params.add(parts.up, storage),
+            down: self.params.add(parts.down, storage),
+        }
+    }
+
+    fn matrix(&mut self, part: Part) -> Param {
+        self.params.add(part, Storage::Bf16)
+    }
+
+    fn norm(&mut self, part: Part, eps: f32) -> Norm {
+        Norm {
+            weight: self.params.add(part, Storage::Bf16),
+            eps,
+        }
+    }
+}
+
+/// Every matrix of a tree, in one order whatever a matrix is.
+fn matrices<M: Clone, N>(text: &TextWeights<M, N>) -> Vec<M> {
+    let mut all = vec![text.embed.clone(), text.lm_head.clone()];
+    let mlp = |mlp: &Mlp<M>| [mlp.gate.clone(), mlp.up.clone(), mlp.down.clone()];
+    for layer in &text.layers {
+        let attention = &layer.attention;
+        match &attention.query {
+            QueryWeights::LowRank { a, b, .. } => all.extend([a.clone(), b.clone()]),
+            QueryWeights::Direct(query) => all.push(query.clone()),
+        }
+        all.extend([&attention.kv_a, &attention.kv_b, &attention.output].map(M::clone));
+        match &layer.feed_forward {
+            FeedForward::Dense(dense) => all.extend(mlp(dense)),
+            FeedForward::Moe(moe) => {
+                all.push(moe.router.weight.clone());
+                all.extend(moe.experts.iter().chain(&moe.shared).flat_map(mlp));
+            }
+        }
+    }
+    all
+}
+
+/// Every norm of a tree, in one order whatever a norm is.
+fn norms<M, N: Clone>(text: &TextWeights<M, N>) -> Vec<N> {
+    let mut all = vec![text.norm.clone()];
+    for layer in &text.layers {
+        all.extend([layer.input_norm.clone(), layer.post_attention_norm.clone()]);
+        if let QueryWeights::LowRank { norm, .. } = &layer.attention.query {
+            all.push(norm.clone());
+        }
+        all.push(layer.attention.kv_a_norm.clone());
+    }
+    all
+}

@@ -1,0 +1,142 @@
+//! All trained values in one vector, and where in it each matrix and each norm lies.
+//!
+//! Gradients, momenta and second moments are vectors of the same length, so an optimiser, a norm of
+//! the gradient or a checkpoint is one loop. Beside the trained values there may be *effective*
+//! ones, which the forward pass reads instead: the same values rounded as the exported checkpoint
+//! will hold them (see [`quantize`](crate::quantize)).
+
+use std::ops::Range;
+
+use k25_model::names::Part;
+
+/// A trained matrix `[rows, cols]`, or the weights of a norm as `[1, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Param {
+    /// Where its first value lies.
+    pub start: usize,
+    /// Rows: the width of the result.
+    pub rows: usize,
+    /// Columns: the width of the input.
+    pub cols: usize,
+}
+
+impl Param {
+    /// Where its values lie.
+    pub fn range(self) -> Range<usize> {
+        self.start..self.start + self.len()
+    }
+
+    /// How many values it has.
+    pub fn len(self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether it has no value.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How a parameter is stored in an exported checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// bf16.
+    Bf16,
+    /// INT4 in groups of 32 with bf16 scales: routed experts.
+    Int4,
+}
+
+/// A parameter and what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its name, kind and shape in a checkpoint.
+    pub part: Part,
+    /// Where its values lie.
+    pub param: Param,
+    /// How it will be stored.
+    pub storage: Storage,
+}
+
+/// The trained values.
+#[derive(Debug, Clone, Default)]
+pub struct ParamStore {
+    entries: Vec<Entry>,
+    values: Vec<f32>,
+    effective: Option<Vec<f32>>,
+}
+
+impl ParamStore {
+    /// Makes room for a part, filled with zeros, after everything that is there.
+    pub fn add(&mut self, part: Part, storage: Storage) -> Param {
+        let rows = if part.shape.len() > 1 {
+            part.shape[0]
+        } else {
+            1
+        };
+        let len = part.parameters() as usize;
+        let param = Param {
+            start: self.values.len(),
+            rows,
+            cols: len / rows.max(1),
+        };
+        self.values.resize(self.values.len() + len, 0.0);
+        self.entries.push(Entry {
+            part,
+            param,
+            storage,
+        });
+        param
+    }
+
+    /// Every parameter, in the order of its values.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The trained values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The trained values, to be changed. The effective ones stay as they were.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The values that the forward pass reads.
+    pub fn effective(&self) -> &[f32] {
+        self.effective.as_deref().unwrap_or(&self.values)
+    }
+
+    /// Computes effective values anew from the trained ones, or stops having them (`None`).
+    pub fn refresh(&mut self, round: Option<fn(Storage, usize, &mut [f32])>) {
+        let Some(round) = round else {
+            self.effective = None;
+            return;
+        };
+        use rayon::prelude::*;
+        let mut effective = self.effective.take().unwrap_or_default();
+        effective.clone_from(&self.values);
+        let mut rest = effective.as_mut_slice();
+        let mut pieces = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let (piece, after) = rest.split_at_mut(entry.param.len());
+            rest = after;
+            pieces.push((entry, piece));
+        }
+        pieces.into_par_iter().for_each(|(entry, piece)| {
+            round(entry.storage, entry.param.cols, piece);
+        });
+        self.effective = Some(effective);
+    }
+
+    /// How many values are trained.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether nothing is trained.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}

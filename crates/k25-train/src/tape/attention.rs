@@ -1,0 +1,249 @@
+//! Softmax attention of queries over keys and values of the same segment, in blocks of queries whose
+//! probabilities are computed again for the gradient.
+//!
+//! Buffers are packed `[segment][head][row][dim]`, so that a head of a segment is one matrix.
+//! Suffixes: `q` rows of a block of queries, `k` rows of keys.
+
+use rayon::prelude::*;
+
+use crate::matmul::{Mat, Store, multiply, multiply_strided};
+use crate::simd::{dot, exp, max, sum, wide};
+
+/// Rows that attend to each other: a document, a conversation, a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first row in the batch.
+    pub start: usize,
+    /// How many rows it has.
+    pub len: usize,
+}
+
+/// What attention looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    /// Factor on the products of queries and keys.
+    pub scale: f32,
+    /// Whether a row sees only the rows up to itself.
+    pub causal: bool,
+}
+
+/// Queries of a block.
+const BLOCK: usize = 64;
+
+/// One head of one segment.
+pub(super) struct HeadForward<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    /// `[len, value_dim]`.
+    pub context: &'a mut [f32],
+    /// Logarithm of the sum of exponentials of every query's scores.
+    pub log_sums: &'a mut [f32],
+}
+
+/// One head of one segment, on the way back.
+pub(super) struct HeadBackward<'a> {
+    /// Queries; their gradients afterwards.
+    pub q: &'a mut [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub context: &'a [f32],
+    pub log_sums: &'a [f32],
+    pub d_context: &'a [f32],
+    pub dk: &'a mut [f32],
+    pub dv: &'a mut [f32],
+}
+
+/// Scores of one block, and their gradients; used again from block to block.
+#[derive(Default)]
+pub(super) struct Scratch {
+    probabilities: Vec<f32>,
+    gradients: Vec<f32>,
+}
+
+impl Shape {
+    /// Values of one buffer of `dim` for the heads of every segment, in the order of the buffer.
+    fn head_lens(self, segments: &[Segment], dim: usize) -> impl Iterator<Item = usize> + '_ {
+        segments
+            .iter()
+            .flat_map(move |segment| std::iter::repeat_n(segment.len * dim, self.heads))
+    }
+
+    /// The heads of every segment in a packed buffer of `dim` values per row and head.
+    pub fn split<'a>(self, buffer: &'a [f32], segments: &[Segment], dim: usize) -> Vec<&'a [f32]> {
+        let mut rest = buffer;
+        self.head_lens(segments, dim)
+            .map(|len| {
+                let (head, after) = rest.split_at(len);
+                rest = after;
+                head
+            })
+            .collect()
+    }
+
+    /// [`split`](Self::split) to write.
+    pub fn split_mut<'a>(
+        self,
+        buffer: &'a mut [f32],
+        segments: &[Segment],
+        dim: usize,
+    ) -> Vec<&'a mut [f32]> {
+        let mut rest = buffer;
+        self.head_lens(segments, dim)
+            .map(|len| {
+                let (head, after) = std::mem::take(&mut rest).split_at_mut(len);
+                rest = after;
+                head
+            })
+            .collect()
+    }
+
+    /// Keys that a block of queries sees.
+    fn seen(self, first_query: usize, queries: usize, len: usize) -> usize {
+        if self.causal {
+            first_query + queries
+        } else {
+            len
+        }
+    }
+}
+
+/// Attention of one head; returns its largest score.
+pub(super) fn forward(shape: Shape, head: HeadForward<'_>, scratch: &mut Scratch) -> f32 {
+    let Shape {
+        key_dim, value_dim, ..
+    } = shape;
+    let len = head.log_sums.len();
+    let mut largest = f32::NEG_INFINITY;
+    let blocks = head
+        .q
+        .chunks(BLOCK * key_dim)
+        .zip(head.context.chunks_mut(BLOCK * value_dim));
+    for (index, ((q, context), log_sums)) in blocks.zip(head.log_sums.chunks_mut(BLOCK)).enumerate()
+    {
+        let (first, queries) = (index * BLOCK, log_sums.len());
+        let keys = shape.seen(first, queries, len);
+        scratch.probabilities.resize(queries * keys, 0.0);
+        let scores = &mut scratch.probabilities[..queries * keys];
+        let k = Mat::new(&head.k[..keys * key_dim], keys, key_dim);
+        multiply(scores, Store::Set, Mat::new(q, queries, key_dim), k.t());
+        wide(|| {
+            for (row, (scores, log_sum)) in scores.chunks_exact_mut(keys).zip(log_sums).enumerate()
+            {
+                let seen = if shape.causal { first + row + 1 } else { keys };
+                let (scores, unseen) = scores.split_at_mut(seen);
+                let (row_max, row_log_sum) = softmax(scores, shape.scale);
+                unseen.fill(0.0);
+                *log_sum = row_log_sum;
+                largest = largest.max(row_max);
+            }
+        });
+        let v = Mat::new(&head.v[..keys * value_dim], keys, value_dim);
+        multiply(context, Store::Set, Mat::new(scores, queries, keys), v);
+    }
+    largest
+}
+
+/// Softmax of scaled scores in place; the largest of them, and the logarithm of the sum of their exponentials.
+#[inline(always)]
+fn softmax(scores: &mut [f32], scale: f32) -> (f32, f32) {
+    let largest = max(scores) * scale;
+    for score in scores.iter_mut() {
+        *score = exp(score.mul_add(scale, -largest));
+    }
+    let total = sum(scores);
+    let factor = 1.0 / total;
+    for score in scores.iter_mut() {
+        *score *= factor;
+    }
+    (largest, largest + total.ln())
+}
+
+/// Gradients of one head: of queries in their place, of keys and values added to.
+pub(super) fn backward(shape: Shape, head: HeadBackward<'_>, scratch: &mut Scratch) {
+    let Shape {
+        key_dim, value_dim, ..
+    } = shape;
+    let len = head.log_sums.len();
+    let rows = head
+        .q
+        .chunks_mut(BLOCK * key_dim)
+        .zip(head.log_sums.chunks(BLOCK));
+    for (index, (q, log_sums)) in rows.enumerate() {
+        let (first, queries) = (index * BLOCK, log_sums.len());
+        let keys = shape.seen(first, queries, len);
+        let (k, v) = (&head.k[..keys * key_dim], &head.v[..keys * value_dim]);
+        let (k, v) = (Mat::new(k, keys, key_dim), Mat::new(v, keys, value_dim));
+        let contexts = first * value_dim..(first + queries) * value_dim;
+        let (context, d_context) = (&head.context[contexts.clone()], &head.d_context[contexts]);
+        let d_context_matrix = Mat::new(d_context, queries, value_dim);
+
+        scratch.probabilities.resize(queries * keys, 0.0);
+        scratch.gradients.resize(queries * keys, 0.0);
+        let (p, ds) = (
+            &mut scratch.probabilities[..queries * keys],
+            &mut scratch.gradients[..queries * keys],
+        );
+        multiply(p, Store::Set, Mat::new(q, queries, key_dim), k.t());
+        multiply(ds, Store::Set, d_context_matrix, v.t());
+        wide(|| {
+            for (row, log_sum) in log_sums.iter().enumerate() {
+                let seen = if shape.causal { first + row + 1 } else { keys };
+                let values = row * value_dim..(row + 1) * value_dim;
+                let along = dot(&context[values.clone()], &d_context[values]);
+                let scores = row * keys..(row + 1) * keys;
+                let (p, ds) = (&mut p[scores.clone()], &mut ds[scores]);
+                score_gradients(p, ds, seen, shape.scale, *log_sum, along);
+            }
+        });
+        let (p, ds) = (Mat::new(p, queries, keys), Mat::new(ds, queries, keys));
+        multiply(
+            &mut head.dv[..keys * value_dim],
+            Store::Add,
+            p.t(),
+            d_context_matrix,
+        );
+        multiply(
+            &mut head.dk[..keys * key_dim],
+            Store::Add,
+            ds.t(),
+            Mat::new(q, queries, key_dim),
+        );
+        multiply_strided(q, key_dim, Store::Set, ds, k);
+    }
+}
+
+/// From scores and gradients of probabilities to probabilities and gradients of scores.
+#[inline(always)]
+fn score_gradients(
+    p: &mut [f32],
+    ds: &mut [f32],
+    seen: usize,
+    scale: f32,
+    log_sum: f32,
+    along: f32,
+) {
+    let (p, p_unseen) = p.split_at_mut(seen);
+    let (ds, ds_unseen) = ds.split_at_mut(seen);
+    for (p, ds) in p.iter_mut().zip(ds) {
+        *p = exp(p.mul_add(scale, -log_sum));
+        *ds = *p * (*ds - along) * scale;
+    }
+    p_unseen.fill(0.0);
+    ds_unseen.fill(0.0);
+}
+
+/// Runs `work` on every task with a scratch of its thread, and collects the results in order.
+pub(super) fn for_each_head<T: Send, R: Send>(
+    tasks: Vec<T>,
+    work: impl Fn(T, &mut Scratch) -> R + Sync,
+) -> Vec<R> {
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .map_init(Scratch::default, |scratch, task| work(task, scratch))
+        .collect()
+}

@@ -1,0 +1,491 @@
+//! Multi-head latent attention over packed sequences, in its expanded form.
+
+use std::sync::Arc;
+
+use k25_config::TextConfig;
+use k25_model::rope::{Rotary, softmax_scale};
+use k25_model::weights::MlaWeights;
+use rayon::prelude::*;
+
+use super::attention::{self, HeadBackward, HeadForward, Segment, Shape};
+use super::norm::{ROWS, rms_backward, rms_forward};
+use super::{Act, Backward, Operator, Tape};
+use crate::arena::Arena;
+use crate::matmul::{Mat, Store, par_multiply};
+use crate::model::Norm;
+use crate::params::Param;
+use crate::simd::accumulate;
+
+/// What latent attention needs beside its weights: widths, the scale, and the angles of every position.
+#[derive(Debug, Clone)]
+pub struct MlaGeometry {
+    heads: usize,
+    nope: usize,
+    rope: usize,
+    value: usize,
+    rank: usize,
+    scale: f32,
+    /// Cosine and sine of every pair at every position, `[positions, rope / 2, 2]`.
+    angles: Vec<f32>,
+}
+
+/// Rows that attend to each other, shared by all layers of a batch. They lie one after the other
+/// from row 0 on without gaps.
+pub type Segments = Arc<[Segment]>;
+
+struct Mla {
+    geometry: Arc<MlaGeometry>,
+    segments: Segments,
+    kv_a_norm: Norm,
+    kv_b: Param,
+    query: Act,
+    kv: Act,
+    y: Act,
+    /// Packed `[segment][head][row][dim]`.
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    context: Vec<f32>,
+    log_sums: Vec<f32>,
+    /// Normed latents, `[rows, rank]`.
+    latent: Vec<f32>,
+    scales: Vec<f32>,
+}
+
+impl MlaGeometry {
+    /// The geometry of `config` for positions below `positions`.
+    pub fn new(config: &TextConfig, positions: usize) -> Self {
+        let rotary = Rotary::new(config);
+        let angles = (0..positions)
+            .flat_map(|position| {
+                let angles = rotary.angles(position as u32);
+                let pairs = angles.cos.into_iter().zip(angles.sin);
+                pairs.flat_map(|(cos, sin)| [cos, sin]).collect::<Vec<_>>()
+            })
+            .collect();
+        Self {
+            heads: config.num_attention_heads,
+            nope: config.qk_nope_head_dim,
+            rope: config.qk_rope_head_dim,
+            value: config.v_head_dim,
+            rank: config.kv_lora_rank,
+            scale: softmax_scale(config),
+            angles,
+        }
+    }
+
+    /// Positions that the angles reach.
+    pub fn positions(&self) -> usize {
+        self.angles.len() / self.rope.max(1)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            heads: self.heads,
+            key_dim: self.nope + self.rope,
+            value_dim: self.value,
+            scale: self.scale,
+            causal: true,
+        }
+    }
+
+    /// Turns a rotary part to `position`, or back.
+    fn rotate(&self, position: usize, values: &mut [f32], back: bool) {
+        let angles = &self.angles[position * self.rope..(position + 1) * self.rope];
+        for (pair, angle) in values.chunks_exact_mut(2).zip(angles.chunks_exact(2)) {
+            let (even, odd, cos) = (pair[0], pair[1], angle[0]);
+            let sin = if back { -angle[1] } else { angle[1] };
+            pair[0] = even * cos - odd * sin;
+            pair[1] = odd * cos + even * sin;
+        }
+    }
+
+    /// Fills the packed queries, keys and values of one head of one segment.
+    fn pack(
+        &self,
+        head: usize,
+        segment: Segment,
+        inputs: &Inputs<'_>,
+        q: &mut [f32],
+        k: &mut [f32],
+        v: &mut [f32],
+    ) {
+        let key_dim = self.nope + self.rope;
+        let expanded_width = self.heads * (self.nope + self.value);
+        for position in 0..segment.len {
+            let row = segment.start + position;
+            let query = &inputs.query[(row * self.heads + head) * key_dim..][..key_dim];
+            let q = &mut q[position * key_dim..][..key_dim];
+            q.copy_from_slice(query);
+            self.rotate(position, &mut q[self.nope..], false);
+
+            let expanded =
+                &inputs.expanded[row * expanded_width + head * (self.nope + self.value)..];
+            let k = &mut k[position * key_dim..][..key_dim];
+            k[..self.nope].copy_from_slice(&expanded[..self.nope]);
+            let raw = (row + 1) * (self.rank + self.rope) - self.rope;
+            k[self.nope..].copy_from_slice(&inputs.kv[raw..raw + self.rope]);
+            self.rotate(position, &mut k[self.nope..], false);
+            v[position * self.value..][..self.value]
+                .copy_from_slice(&expanded[self.nope..self.nope + self.value]);
+        }
+    }
+}
+
+/// Where packed heads come from.
+struct Inputs<'a> {
+    /// `[rows, heads · (nope + rope)]`.
+    query: &'a [f32],
+    /// `[rows, rank + rope]`.
+    kv: &'a [f32],
+    /// `[rows, heads · (nope + value)]`: keys and values out of the latent.
+    expanded: &'a [f32],
+}
+
+/// The tasks of a batch: every head of every segment.
+fn heads_of(segments: &[Segment], heads: usize) -> impl Iterator<Item = (Segment, usize)> + '_ {
+    segments
+        .iter()
+        .flat_map(move |segment| (0..heads).map(move |head| (*segment, head)))
+}
+
+impl Tape<'_> {
+    /// Latent attention within each of `segments`; positions count from 0 in every segment. Returns the
+    /// contexts `[rows, heads · value]` and the largest score of every head.
+    ///
+    /// # Panics
+    /// Where the segments do not cover the rows, or reach beyond the geometry's positions.
+    pub fn mla(
+        &mut self,
+        geometry: &Arc<MlaGeometry>,
+        segments: &Segments,
+        weights: &MlaWeights<Param, Norm>,
+        query: Act,
+        kv: Act,
+    ) -> (Act, Vec<f32>) {
+        let (rows, _) = self.shape(query);
+        check_segments(segments, rows, geometry.positions());
+        let g = geometry.as_ref();
+        let mut latent = self.arena.take(rows * g.rank);
+        let mut scales = self.arena.take(rows);
+        let norm = &self.params[weights.kv_a_norm.weight.range()];
+        let (eps, kv_width) = (weights.kv_a_norm.eps, g.rank + g.rope);
+        rms_forward(
+            norm,
+            eps,
+            &self.values[kv.0].data,
+            kv_width,
+            g.rank,
+            &mut latent,
+            &mut scales,
+        );
+        let mut expanded = self.arena.take(rows * weights.kv_b.rows);
+        let matrix = Mat::new(
+            &self.params[weights.kv_b.range()],
+            weights.kv_b.rows,
+            g.rank,
+        );
+        par_multiply(
+            &mut expanded,
+            Store::Set,
+            Mat::new(&latent, rows, g.rank),
+            matrix.t(),
+        );
+
+        let shape = g.shape();
+        let [mut q, mut k] = [(); 2].map(|()| self.arena.take(rows * g.heads * shape.key_dim));
+        let [mut v, mut context] = [(); 2].map(|()| self.arena.take(rows * g.heads * g.value));
+        let mut log_sums = self.arena.take(rows * g.heads);
+        let inputs = Inputs {
+            query: &self.values[query.0].data,
+            kv: &self.values[kv.0].data,
+            expanded: &expanded,
+        };
+        let tasks: Vec<_> = heads_of(segments, g.heads)
+            .zip(shape.split_mut(&mut q, segments, shape.key_dim))
+            .zip(shape.split_mut(&mut k, segments, shape.key_dim))
+            .zip(shape.split_mut(&mut v, segments, g.value))
+            .zip(shape.split_mut(&mut context, segments, g.value))
+            .zip(shape.split_mut(&mut log_sums, segments, 1))
+            .collect();
+        let maxima = attention::for_each_head(tasks, |task, scratch| {
+            let ((((((segment, head), q), k), v), context), log_sums) = task;
+            g.pack(head, segment, &inputs, q, k, v);
+            let head = HeadForward {
+                q,
+                k,
+                v,
+                context,
+                log_sums,
+            };
+            attention::forward(shape, head, scratch)
+        });
+        let mut y = self.arena.take(rows * g.heads * g.value);
+        unpack(g, segments, &context, &mut y);
+        self.arena.give(expanded);
+        let y = self.push(y, rows, g.heads * g.value);
+        self.record(Mla {
+            geometry: Arc::clone(geometry),
+            segments: Arc::clone(segments),
+            kv_a_norm: weights.kv_a_norm,
+            kv_b: weights.kv_b,
+            query,
+            kv,
+            y,
+            q,
+            k,
+            v,
+            context,
+            log_sums,
+            latent,
+            scales,
+        });
+        (y, largest_per_head(&maxima, g.heads))
+    }
+}
+
+fn check_segments(segments: &[Segment], rows: usize, positions: usize) {
+    let mut next = 0;
+    for segment in segments {
+        assert_eq!(segment.start, next, "segments without gaps");
+        assert!(
+            segment.len <= positions,
+            "a segment of {} rows, positions for {positions}",
+            segment.len
+        );
+        next += segment.len;
+    }
+    assert_eq!(next, rows, "segments cover the batch");
+}
+
+fn largest_per_head(maxima: &[f32], heads: usize) -> Vec<f32> {
+    let mut largest = vec![f32::NEG_INFINITY; heads];
+    for segment in maxima.chunks_exact(heads) {
+        for (largest, max) in largest.iter_mut().zip(segment) {
+            *largest = largest.max(*max);
+        }
+    }
+    largest
+}
+
+/// From packed contexts to rows.
+fn unpack(g: &MlaGeometry, segments: &[Segment], packed: &[f32], rows: &mut [f32]) {
+    let width = g.heads * g.value;
+    let mut rest = rows;
+    let mut parts = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let (part, after) = std::mem::take(&mut rest).split_at_mut(segment.len * width);
+        rest = after;
+        parts.push((
+            part,
+            &packed[segment.start * width..(segment.start + segment.len) * width],
+        ));
+    }
+    parts.into_par_iter().for_each(|(part, packed)| {
+        for (head, packed) in packed
+            .chunks_exact(packed.len().max(g.heads) / g.heads)
+            .enumerate()
+        {
+            for (row, values) in part
+                .chunks_exact_mut(width)
+                .zip(packed.chunks_exact(g.value))
+            {
+                row[head * g.value..(head + 1) * g.value].copy_from_slice(values);
+            }
+        }
+    });
+}
+
+impl Mla {
+    /// Gradients of packed keys and values; those of queries end in `self.q`.
+    fn heads_backward(&mut self, dy: &[f32], dk: &mut [f32], dv: &mut [f32], arena: &mut Arena) {
+        let g = Arc::clone(&self.geometry);
+        let shape = g.shape();
+        let segments = &self.segments;
+        let mut d_context = arena.take(self.context.len());
+        let tasks: Vec<_> = heads_of(segments, g.heads)
+            .zip(shape.split_mut(&mut self.q, segments, shape.key_dim))
+            .zip(shape.split(&self.k, segments, shape.key_dim))
+            .zip(shape.split(&self.v, segments, g.value))
+            .zip(shape.split(&self.context, segments, g.value))
+            .zip(shape.split(&self.log_sums, segments, 1))
+            .zip(shape.split_mut(&mut d_context, segments, g.value))
+            .zip(shape.split_mut(dk, segments, shape.key_dim))
+            .zip(shape.split_mut(dv, segments, g.value))
+            .collect();
+        attention::for_each_head(tasks, |task, scratch| {
+            let ((((((((at, q), k), v), context), log_sums), d_context), dk), dv) = task;
+            let (segment, index) = at;
+            for (position, into) in d_context.chunks_exact_mut(g.value).enumerate() {
+                let from = ((segment.start + position) * g.heads + index) * g.value;
+                into.copy_from_slice(&dy[from..from + g.value]);
+            }
+            dk.fill(0.0);
+            dv.fill(0.0);
+            let head = HeadBackward {
+                q,
+                k,
+                v,
+                context,
+                log_sums,
+                d_context,
+                dk,
+                dv,
+            };
+            attention::backward(shape, head, scratch);
+        });
+        arena.give(d_context);
+    }
+
+    /// From packed gradients to those of one segment's query rows, expanded rows and rotary keys.
+    fn unpack_gradients(&self, segment: Segment, packed: &Inputs<'_>, rows: &mut RowGradients<'_>) {
+        let g = &self.geometry;
+        let key_dim = g.nope + g.rope;
+        let expanded_dim = g.nope + g.value;
+        let kv_width = g.rank + g.rope;
+        for head in 0..g.heads {
+            for position in 0..segment.len {
+                let first = segment.start * g.heads + head * segment.len + position;
+                let query = &mut rows.query[(position * g.heads + head) * key_dim..][..key_dim];
+                query.copy_from_slice(&packed.query[first * key_dim..][..key_dim]);
+                g.rotate(position, &mut query[g.nope..], true);
+
+                let dk = &packed.kv[first * key_dim..][..key_dim];
+                let expanded = &mut rows.expanded[(position * g.heads + head) * expanded_dim..]
+                    [..expanded_dim];
+                expanded[..g.nope].copy_from_slice(&dk[..g.nope]);
+                expanded[g.nope..].copy_from_slice(&packed.expanded[first * g.value..][..g.value]);
+                let rotary = &mut rows.kv[position * kv_width + g.rank..][..g.rope];
+                if head == 0 {
+                    rotary.copy_from_slice(&dk[g.nope..]);
+                } else {
+                    accumulate(rotary, &dk[g.nope..]);
+                }
+            }
+        }
+        for position in 0..segment.len {
+            let rotary = &mut rows.kv[position * kv_width + g.rank..][..g.rope];
+            g.rotate(position, rotary, true);
+        }
+    }
+}
+
+/// Gradients of the rows of one segment.
+struct RowGradients<'a> {
+    query: &'a mut [f32],
+    kv: &'a mut [f32],
+    expanded: &'a mut [f32],
+}
+
+impl Operator for Mla {
+    fn backward(&mut self, grads: &mut Backward<'_>) {
+        let dy = grads.take(self.y);
+        let (rows, query_width) = grads.shape(self.query);
+        let (_, kv_width) = grads.shape(self.kv);
+        let mut dk = grads.arena.take(self.k.len());
+        let mut dv = grads.arena.take(self.v.len());
+        self.heads_backward(&dy, &mut dk, &mut dv, grads.arena);
+
+        let mut d_query = grads.arena.take(rows * query_width);
+        let mut d_kv = grads.arena.take(rows * kv_width);
+        let mut d_expanded = grads.arena.take(rows * self.kv_b.rows);
+        let packed = Inputs {
+            query: &self.q,
+            kv: &dk,
+            expanded: &dv,
+        };
+        let split = |buffer, width| split_rows(buffer, &self.segments, width);
+        let tasks: Vec<_> = self
+            .segments
+            .iter()
+            .zip(split(&mut d_query, query_width))
+            .zip(split(&mut d_kv, kv_width))
+            .zip(split(&mut d_expanded, self.kv_b.rows))
+            .collect();
+        tasks
+            .into_par_iter()
+            .for_each(|(((segment, query), kv), expanded)| {
+                let mut rows = RowGradients {
+                    query,
+                    kv,
+                    expanded,
+                };
+                self.unpack_gradients(*segment, &packed, &mut rows);
+            });
+        self.latent_backward(grads, &d_expanded, &mut d_kv);
+        grads.add(self.query, d_query);
+        grads.add(self.kv, d_kv);
+        for buffer in [dy, dk, dv, d_expanded] {
+            grads.arena.give(buffer);
+        }
+    }
+
+    fn output(&self) -> Act {
+        self.y
+    }
+
+    fn release(&mut self, arena: &mut Arena) {
+        let buffers = [
+            &mut self.q,
+            &mut self.k,
+            &mut self.v,
+            &mut self.context,
+            &mut self.log_sums,
+            &mut self.latent,
+            &mut self.scales,
+        ];
+        for buffer in buffers {
+            arena.give(std::mem::take(buffer));
+        }
+    }
+}
+
+impl Mla {
+    /// From the gradient of expanded keys and values to that of `kv_b`, of the latent's norm and of the latent part of `d_kv`.
+    fn latent_backward(&self, grads: &mut Backward<'_>, d_expanded: &[f32], d_kv: &mut [f32]) {
+        let (rows, kv_width) = grads.shape(self.kv);
+        let rank = self.geometry.rank;
+        let d_expanded = Mat::new(d_expanded, rows, self.kv_b.rows);
+        let matrix = Mat::new(&grads.params[self.kv_b.range()], self.kv_b.rows, rank);
+        let mut d_latent = grads.arena.take(rows * rank);
+        par_multiply(&mut d_latent, Store::Set, d_expanded, matrix);
+        let latent = Mat::new(&self.latent, rows, rank);
+        par_multiply(
+            &mut grads.param_grads[self.kv_b.range()],
+            Store::Add,
+            d_expanded.t(),
+            latent,
+        );
+        let norm = self.kv_a_norm.weight.range();
+        rms_backward(
+            &grads.params[norm.clone()],
+            &grads.values[self.kv.0].data,
+            kv_width,
+            &self.scales,
+            &mut d_latent,
+            &mut grads.param_grads[norm],
+        );
+        d_kv.par_chunks_mut(ROWS * kv_width)
+            .zip(d_latent.par_chunks(ROWS * rank))
+            .for_each(|(d_kv, d_latent)| {
+                for (row, latent) in d_kv
+                    .chunks_exact_mut(kv_width)
+                    .zip(d_latent.chunks_exact(rank))
+                {
+                    row[..rank].copy_from_slice(latent);
+                }
+            });
+        grads.arena.give(d_latent);
+    }
+}
+
+/// The rows of every segment.
+fn split_rows<'a>(buffer: &'a mut [f32], segments: &[Segment], width: usize) -> Vec<&'a mut [f32]> {
+    let mut rest = buffer;
+    let split = |segment: &Segment| {
+        let (rows, after) = std::mem::take(&mut rest).split_at_mut(segment.len * width);
+        rest = after;
+        rows
+    };
+    segments.iter().map(split).collect()
+}

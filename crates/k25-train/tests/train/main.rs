@@ -1,0 +1,5 @@
+//! The trainer from the outside.
+
+mod golden;
+mod gradients;
+mod models;
