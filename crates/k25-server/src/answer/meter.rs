@@ -1,0 +1,99 @@
+//! What an answer leaves in the metrics and the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k25_chat::{ChatEvent, ChatUsage};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::request_log::Asker;
+
+/// Follows one request's answers. Dropped before they are over, it counts them as cancelled.
+pub(super) struct AnswerMeter {
+    metrics: Arc<Metrics>,
+    request_id: String,
+    key: String,
+    model: String,
+    began: Instant,
+    last_piece: Option<Instant>,
+    first_piece: Option<Duration>,
+    end: Option<&'static str>,
+    told: bool,
+}
+
+impl AnswerMeter {
+    pub fn new(app: &App, asker: &Asker, model: &str, began: Instant) -> Self {
+        AnswerMeter {
+            metrics: Arc::clone(&app.metrics),
+            request_id: asker.request_id.clone(),
+            key: asker.account.name.clone(),
+            model: model.to_owned(),
+            began,
+            last_piece: None,
+            first_piece: None,
+            end: None,
+            told: false,
+        }
+    }
+
+    pub fn event(&mut self, event: &ChatEvent) {
+        match event {
+            ChatEvent::Output(_) => self.piece(Instant::now()),
+            ChatEvent::Tokens(_) => {}
+            ChatEvent::Finished { reason, .. } => self.end = Some(reason.openai_name()),
+        }
+    }
+
+    fn piece(&mut self, now: Instant) {
+        match self.last_piece.replace(now) {
+            Some(last) => self.metrics.next_token(now - last),
+            None => {
+                let time = now - self.began;
+                self.first_piece = Some(time);
+                self.metrics.first_token(time);
+            }
+        }
+    }
+
+    /// All answers of the request are complete.
+    pub fn finished(&mut self, usage: ChatUsage) {
+        let end = self.end.take().unwrap_or("stop");
+        self.metrics.count_answer(end);
+        self.metrics.count_tokens(&self.model, &self.key, usage);
+        self.tell(end, Some(usage), None);
+    }
+
+    pub fn failed(&mut self, error: &ApiError) {
+        self.metrics.count_answer("error");
+        self.tell("error", None, Some(&error.message));
+    }
+
+    fn tell(&mut self, end: &'static str, usage: Option<ChatUsage>, error: Option<&str>) {
+        self.told = true;
+        let usage = usage.unwrap_or_default();
+        tracing::info!(
+            request_id = self.request_id,
+            key = self.key,
+            model = self.model,
+            end,
+            error,
+            prompt_tokens = usage.prompt_tokens,
+            cached_tokens = usage.cached_tokens,
+            completion_tokens = usage.completion_tokens,
+            first_token_ms = self.first_piece.map(|time| time.as_secs_f64() * 1e3),
+            total_ms = self.began.elapsed().as_secs_f64() * 1e3,
+            "answer"
+        );
+    }
+}
+
+impl Drop for AnswerMeter {
+    fn drop(&mut self) {
+        if !self.told {
+            self.metrics.count_answer("cancelled");
+            self.tell("cancelled", None, None);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+
+use crate::admission::Admission;
+use crate::body::BodyBudget;
+use crate::error::{ApiError, ServerError};
+use crate::keys::{KeyFile, Keys};
+use crate::media::MediaFetcher;
+use crate::metrics::{Gauges, Metrics};
+use crate::model::Model;
+use crate::options::ServerOptions;
+use crate::routes;
+
+/// The models, keys, limits and figures of a server.
+pub struct App {
+    pub(crate) options: ServerOptions,
+    pub(crate) models: Vec<Model>,
+    pub(crate) keys: Keys,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) budget: Arc<BodyBudget>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) fetcher: Option<MediaFetcher>,
+    draining: AtomicBool,
+    /// Ids are this start, random, and a number.
+    id_start: u64,
+    next_id: AtomicU64,
+}
+
+impl App {
+    /// Puts a server together. Without a key file everyone may ask.
+    ///
+    /// # Errors
+    /// If pictures cannot be fetched as `options` want it.
+    pub fn new(
+        models: Vec<Model>,
+        keys: Option<&KeyFile>,
+        options: ServerOptions,
+    ) -> Result<Arc<Self>, ServerError> {
+        let fetcher = options.fetch.clone().map(MediaFetcher::new).transpose()?;
+        let mut start = [0; 8];
+        // Ids need not be secret: without random numbers they only repeat after a restart.
+        let _ = getrandom::fill(&mut start);
+        Ok(Arc::new(App {
+            models,
+            keys: Keys::new(keys),
+            admission: Arc::new(Admission::new(options.max_running, options.max_waiting)),
+            budget: Arc::new(BodyBudget::new(options.max_held_bytes)),
+            metrics: Arc::new(Metrics::new()),
+            fetcher,
+            draining: AtomicBool::new(false),
+            id_start: u64::from_le_bytes(start),
+            next_id: AtomicU64::new(0),
+            options,
+        }))
+    }
+
+    /// The routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        routes::router(Arc::clone(self))
+    }
+
+    /// From now on `/readyz` says no, so that a balancer sends nobody here.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn model(&self, name: &str) -> Result<&Model, ApiError> {
+        let model = self.models.iter().find(|model| model.is_called(name));
+        model.ok_or_else(|| {
+            let names: Vec<_> = self
+                .models
+                .iter()
+                .map(|model| model.info.name.as_str())
+                .collect();
+            let shown: String = name.chars().take(80).collect();
+            ApiError {
+                param: Some("model".to_owned()),
+                ..ApiError::not_found(format!(
+                    "no model is called {shown:?}; hint: there is {}",
+                    names.join(", ")
+                ))
+            }
+            .with_code("model_not_found")
+        })
+    }
+
+    /// A new id with this beginning.
+    pub(crate) fn new_id(&self, prefix: &str) -> String {
+        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+        format!("{prefix}{:016x}{number:08x}", self.id_start)
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            running: self.admission.running(),
+            waiting: self.admission.waiting(),
+            held_bytes: self.budget.held(),
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |time| time.as_secs())
+}

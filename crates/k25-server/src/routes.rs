@@ -1,0 +1,98 @@
+//! The routes, one file per dialect.
+
+mod chat_completions;
+mod models;
+mod operations;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::request_log::{self, Asker, RequestId};
+
+/// Every path that is served, as metrics and logs name it.
+pub(crate) const PATHS: &[&str] = &[
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{model}",
+    "/v1/tokenizers/estimate-token-count",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat_completions::create))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::show))
+        .route(
+            "/v1/tokenizers/estimate-token-count",
+            post(tokens::estimate),
+        )
+        .route("/healthz", get(operations::healthz))
+        .route("/readyz", get(operations::readyz))
+        .route("/metrics", get(operations::metrics))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        // Bodies are bounded where they are read.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            request_log::layer,
+        ))
+        .with_state(app)
+}
+
+async fn unknown_path() -> Response {
+    openai_error(&ApiError::not_found(
+        "nothing is served under this path; hint: the base URL ends in /v1",
+    ))
+}
+
+async fn unknown_method() -> Response {
+    openai_error(&ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request_error",
+        "this path is not served with this method; hint: conversations are sent with POST",
+    ))
+}
+
+/// Finds out who asks.
+fn identify(app: &App, id: &RequestId, headers: &HeaderMap) -> Result<Asker, ApiError> {
+    Ok(Asker {
+        request_id: id.0.clone(),
+        account: app.keys.identify(headers)?,
+    })
+}
+
+/// An object as JSON.
+fn json(body: String) -> Response {
+    ([("content-type", "application/json")], body).into_response()
+}
+
+/// An error in the form of OpenAI's clients.
+fn openai_error(error: &ApiError) -> Response {
+    error_response(error, &error.openai_body())
+}
+
+fn error_response(error: &ApiError, body: &Value) -> Response {
+    let mut response = (error.status, json(body.to_string())).into_response();
+    if let Some(time) = error.retry_after {
+        let seconds = time.as_secs_f64().ceil().max(1.0);
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+    }
+    response
+}

@@ -1,0 +1,106 @@
+//! `POST /v1/chat/completions`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use k25_chat::dialect::openai::{ChunkWriter, CompletionRequest, CompletionWriter, ReplyHead};
+use k25_chat::{ChatEvent, ChatUsage};
+
+use super::{identify, json, openai_error};
+use crate::answer::{self, Question};
+use crate::app::{App, unix_seconds};
+use crate::body::read_json;
+use crate::error::ApiError;
+use crate::request_log::{Asker, RequestId};
+use crate::sse::{self, EventWriter};
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let asker = match identify(&app, &id, &headers) {
+        Ok(asker) => asker,
+        Err(error) => return openai_error(&error),
+    };
+    let answered = answer(&app, &asker, &headers, body).await;
+    let mut response = answered.unwrap_or_else(|error| openai_error(&error));
+    asker
+        .account
+        .meter
+        .headers(Instant::now(), response.headers_mut());
+    response
+}
+
+async fn answer(
+    app: &App,
+    asker: &Asker,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let (document, held) = read_json(app, headers, body).await?;
+    let request = CompletionRequest::read(document, app.options.rules)?;
+    let head = ReplyHead {
+        id: app.new_id("chatcmpl-"),
+        created: unix_seconds(),
+        model: request.chat.model.clone(),
+    };
+    let CompletionRequest {
+        choices,
+        stream,
+        include_usage,
+        parallel_tool_calls,
+        ..
+    } = request;
+    let question = Question {
+        chat: request.chat,
+        choices,
+        parallel_tool_calls,
+        held,
+    };
+    let answers = answer::begin(app, asker, question).await?;
+    if stream {
+        let writer = Chunks {
+            writers: (0..choices)
+                .map(|index| ChunkWriter::new(head.clone(), index))
+                .collect(),
+            head,
+            include_usage,
+        };
+        return Ok(sse::response(answers, writer, app.options.keep_alive));
+    }
+    let (choices, usage) = answers.collect().await?;
+    Ok(json(CompletionWriter::new(head).write(&choices, usage)))
+}
+
+struct Chunks {
+    head: ReplyHead,
+    writers: Vec<ChunkWriter>,
+    include_usage: bool,
+}
+
+impl EventWriter for Chunks {
+    fn event(&mut self, index: u32, event: &ChatEvent, out: &mut String) {
+        let writer = &mut self.writers[index as usize];
+        if let Some(chunk) = writer.write(event) {
+            sse::data(&chunk, out);
+        }
+    }
+
+    fn end(&mut self, usage: ChatUsage, out: &mut String) {
+        if self.include_usage {
+            sse::data(&ChunkWriter::usage(&self.head, usage), out);
+        }
+        sse::data("[DONE]", out);
+    }
+
+    fn error(&mut self, error: &ApiError, out: &mut String) {
+        sse::data(&error.openai_body().to_string(), out);
+    }
+}
