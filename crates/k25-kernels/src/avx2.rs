@@ -14,12 +14,9 @@ type I = [__m256i; 2];
 #[derive(Clone, Copy)]
 pub(crate) struct Sums4(I);
 
-/// The high and the low nibbles of 8-bit weights, summed apart: as one sum, two products could already overflow.
+/// Per lane one `i32` sum.
 #[derive(Clone, Copy)]
-pub(crate) struct Sums8 {
-    high: Sums4,
-    low: Sums4,
-}
+pub(crate) struct Sums8(I);
 
 /// Reads 16 bytes of rows r and r + 4 into the halves of one register.
 #[inline(always)]
@@ -401,31 +398,26 @@ impl Simd for Avx2 {
         Self::from_i32(pair_sums(acc.0))
     }
     #[inline(always)]
-    unsafe fn acc8(correction: i32) -> Sums8 {
-        Sums8 {
-            high: Self::acc4(correction),
-            low: Self::acc4(0),
-        }
+    unsafe fn acc8(_correction: i32) -> Sums8 {
+        // The products below are with q itself: nothing to correct.
+        Sums8([_mm256_setzero_si256(); 2])
     }
     #[inline(always)]
     unsafe fn dot8(acc: Sums8, w: I, a: I) -> Sums8 {
-        let nibble = [_mm256_set1_epi8(15); 2];
-        let high = [
-            _mm256_and_si256(_mm256_srli_epi16::<4>(w[0]), nibble[0]),
-            _mm256_and_si256(_mm256_srli_epi16::<4>(w[1]), nibble[1]),
-        ];
-        Sums8 {
-            high: Self::dot4(acc.high, high, a),
-            low: Self::dot4(acc.low, Self::and(w, nibble), a),
+        let mut sums = acc.0;
+        for (half, sum) in sums.iter_mut().enumerate() {
+            // One factor must be unsigned: |q|, its sign moved to the activation. Two products of 127·127 fit an i16.
+            let q = _mm256_xor_si256(w[half], _mm256_set1_epi8(-128));
+            let signed = _mm256_sign_epi8(a[half], q);
+            let products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), signed);
+            let fours = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
+            *sum = _mm256_add_epi32(*sum, fours);
         }
+        Sums8(sums)
     }
     #[inline(always)]
     unsafe fn acc8_sum(acc: Sums8) -> F {
-        let (high, low) = (pair_sums(acc.high.0), pair_sums(acc.low.0));
-        Self::from_i32([
-            _mm256_add_epi32(_mm256_slli_epi32::<4>(high[0]), low[0]),
-            _mm256_add_epi32(_mm256_slli_epi32::<4>(high[1]), low[1]),
-        ])
+        Self::from_i32(acc.0)
     }
     #[inline(always)]
     unsafe fn dot_bytes(acc: I, w: I, a: I) -> I {

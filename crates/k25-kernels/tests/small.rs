@@ -47,7 +47,7 @@ fn products() {
         let int4 = Int4::new(&packed, &scales, out, cols).expect("shape");
         let bf16 = Dense::bf16(&halves, out, cols).expect("shape");
         let int8 = Int8Matrix::quantize(Isa::active(), out, cols, |r, row| {
-            row.copy_from_slice(&floats(r, cols))
+            row.copy_from_slice(&floats(r, cols));
         });
         at_every_level(|isa| {
             let mut quant = QuantRows::new();

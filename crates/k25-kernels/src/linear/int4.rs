@@ -296,7 +296,7 @@ impl QuantizedProduct<'_> {
                 let (tile, scales, totals) =
                     (tile.0.as_ptr(), scales.0.as_ptr(), totals.0.as_mut_ptr());
                 if S::WIDE {
-                    multiply_rows::<S, Nibbles, 8>(
+                    multiply_rows::<S, Nibbles, 8, false>(
                         tile,
                         scales,
                         groups,
@@ -305,7 +305,7 @@ impl QuantizedProduct<'_> {
                         totals,
                     );
                 } else {
-                    multiply_rows::<S, Nibbles, 4>(
+                    multiply_rows::<S, Nibbles, 4, false>(
                         tile,
                         scales,
                         groups,

@@ -266,9 +266,9 @@ impl Int8Product<'_> {
             let scale_group = block * scale_groups + g * GROUP / INT8_SCALE_COLS;
             let scales = self.weights.scales.as_ptr().add(scale_group * LANES);
             if S::WIDE {
-                multiply_rows::<S, Bytes, 8>(tile, scales, count, (self.x, g), rows, totals);
+                multiply_rows::<S, Bytes, 8, true>(tile, scales, count, (self.x, g), rows, totals);
             } else {
-                multiply_rows::<S, Bytes, 2>(tile, scales, count, (self.x, g), rows, totals);
+                multiply_rows::<S, Bytes, 4, true>(tile, scales, count, (self.x, g), rows, totals);
             }
         }
     }

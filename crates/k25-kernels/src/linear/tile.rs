@@ -149,12 +149,13 @@ pub(crate) unsafe fn multiply_tile<S: Simd, W: Width, const M: usize, const AHEA
     }
 }
 
-/// [`multiply_tile`] for any number of rows: row i is `x`'s row `row(i)`, its totals are at `totals + 16 i`.
+/// [`multiply_tile`] for any number of rows: row i is `x`'s row `row(i)`, its totals are at `totals + 16 i`. With `AHEAD` the
+/// first of them, for which the tile comes from memory, ask for what is behind it.
 ///
 /// # Safety
 /// As for [`multiply_tile`], for all rows, from group `first_group` of the activations on.
 #[inline(always)]
-pub(crate) unsafe fn multiply_rows<S: Simd, W: Width, const M: usize>(
+pub(crate) unsafe fn multiply_rows<S: Simd, W: Width, const M: usize, const AHEAD: bool>(
     tile: *const u8,
     scales: *const f32,
     groups: usize,
@@ -168,7 +169,12 @@ pub(crate) unsafe fn multiply_rows<S: Simd, W: Width, const M: usize>(
         for m in 1..M {
             pointers[m] = RowPointers::new(x, rows[i + m], first_group);
         }
-        multiply_tile::<S, W, M, false>(tile, scales, groups, pointers, totals.add(i * LANES));
+        let totals = totals.add(i * LANES);
+        if AHEAD && i == 0 {
+            multiply_tile::<S, W, M, true>(tile, scales, groups, pointers, totals);
+        } else {
+            multiply_tile::<S, W, M, false>(tile, scales, groups, pointers, totals);
+        }
     }
     for i in whole..rows.len() {
         let pointers = [RowPointers::new(x, rows[i], first_group)];
