@@ -222,6 +222,10 @@ impl<R: ModelRunner> Engine<R> {
 
         let tokens: Vec<u32> = sampled.iter().map(|sampled| sampled.token).collect();
         self.scheduler.update(span, &tokens);
+        if end.is_none() && !tokens.is_empty() {
+            let most = self.scheduler.config().grammar_drafts;
+            self.scheduler.guess(id, generation.forced(most));
+        }
         let mut wanted = true;
         for Sampled { token, logprobs } in sampled {
             wanted = wanted

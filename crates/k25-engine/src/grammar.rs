@@ -29,6 +29,13 @@ pub trait Grammar: Send {
     /// Moves on by a token that [`allowed`](Self::allowed) permitted.
     fn accept(&mut self, token: u32) -> Result<(), GrammarError>;
 
+    /// At most `most` tokens that are likely to follow because the grammar leaves no other text:
+    /// guesses for the next step. They change how many steps a text takes, and nothing else.
+    fn forced(&mut self, most: usize) -> Vec<u32> {
+        let _ = most;
+        Vec::new()
+    }
+
     /// A grammar in the same state, for another sample.
     fn fork(&self) -> Box<dyn Grammar>;
 }

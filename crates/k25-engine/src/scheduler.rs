@@ -24,7 +24,7 @@ use crate::batch::{Batch, Span};
 use crate::paged_cache::{Adoption, BlockTable, PagedCache};
 use crate::prompt::{Prompt, SequenceRows};
 use crate::request::{Priority, RequestId, SequenceId, Usage};
-use crate::speculation::DraftLength;
+use crate::speculation::{DraftLength, PromptLookup};
 
 /// Shares out rows and blocks among sequences.
 #[derive(Debug)]
@@ -85,6 +85,8 @@ struct Sequence {
     table: BlockTable,
     max_tokens: usize,
     draft_length: DraftLength,
+    /// What its grammar says will follow its tokens.
+    forced: Vec<u32>,
     /// Prompt rows that were adopted before the sequence was first preempted.
     cached_rows: usize,
     was_preempted: bool,
@@ -112,6 +114,17 @@ impl Sequence {
     /// Whether only its newest token is left to compute.
     fn generates(&self) -> bool {
         self.open_rows() == 1 && !self.rows.generated().is_empty()
+    }
+
+    /// At most `most` guesses: what the grammar says, else what followed the last time.
+    fn drafts(&self, lookup: Option<&PromptLookup>, most: usize) -> Vec<u32> {
+        if !self.forced.is_empty() {
+            return self.forced[..self.forced.len().min(most)].to_vec();
+        }
+        let most = most.min(self.draft_length.get());
+        lookup.map_or_else(Vec::new, |lookup| {
+            lookup.propose(self.rows.tokens(), most).to_vec()
+        })
     }
 
     fn usage(&self) -> Usage {
@@ -197,6 +210,7 @@ impl Scheduler {
                 table: BlockTable::default(),
                 max_tokens: job.max_tokens,
                 draft_length: DraftLength::default(),
+                forced: Vec::new(),
                 cached_rows: 0,
                 was_preempted: false,
             };
@@ -243,15 +257,24 @@ impl Scheduler {
             return;
         };
         let held = tokens.len().saturating_sub(1);
+        let was_forced = !std::mem::take(&mut sequence.forced).is_empty();
         sequence.rows.extend(tokens);
         self.cache
             .commit(&mut sequence.table, span.rows.len() - span.drafts + held);
-        if let Some(lookup) = &self.config.speculation {
+        if let Some(lookup) = self.config.speculation.as_ref().filter(|_| !was_forced) {
             sequence
                 .draft_length
                 .learn(lookup, tokens.len(), span.drafts, held);
         }
         self.counters.drafts_held += held as u64;
+    }
+
+    /// Notes what is likely to follow a sequence's tokens, until the next of them is known.
+    pub fn guess(&mut self, id: SequenceId, tokens: Vec<u32>) {
+        let order = self.orders.get(&id);
+        if let Some(sequence) = order.and_then(|order| self.running.get_mut(order)) {
+            sequence.forced = tokens;
+        }
     }
 
     /// After a step that failed, or a change of weights: nothing in the cache holds any more. All
@@ -409,27 +432,19 @@ impl Scheduler {
 
     /// Guesses for the sequences that generate, with blocks that nobody else needs.
     fn plan_drafts(&mut self, plan: &mut Plan) {
-        let Some(lookup) = self.config.speculation else {
-            return;
-        };
         for (order, part) in &mut plan.parts {
             let Some(sequence) = self.running.get_mut(order) else {
                 continue;
             };
-            let tokens = sequence.rows.tokens();
             let wanted_tokens = sequence.max_tokens - sequence.rows.generated().len();
-            let most = sequence
-                .draft_length
-                .get()
-                .min(wanted_tokens - 1)
-                .min(plan.budget);
-            let drafts = lookup.propose(tokens, most);
+            let most = (wanted_tokens - 1).min(plan.budget);
+            let drafts = sequence.drafts(self.config.speculation.as_ref(), most);
             // Where there are too few blocks, a part of the guesses still has room.
-            let _ = self
-                .cache
-                .reserve(&mut sequence.table, tokens.len() + drafts.len());
-            let room = sequence.table.blocks().len() * self.config.block_rows - tokens.len();
-            part.drafts = drafts[..drafts.len().min(room)].to_vec();
+            let rows = sequence.rows.tokens().len();
+            let _ = self.cache.reserve(&mut sequence.table, rows + drafts.len());
+            let room = sequence.table.blocks().len() * self.config.block_rows - rows;
+            part.drafts = drafts;
+            part.drafts.truncate(room);
             plan.budget -= part.drafts.len();
             self.counters.drafts += part.drafts.len() as u64;
         }

@@ -14,6 +14,7 @@ use std::time::Instant;
 use futures_channel::mpsc::{UnboundedSender, unbounded};
 use k25_chat::{ChatClient, ChatRequest, ChatStream, RenderOptions, ResponseFormat, ToolChoice};
 use k25_engine::{Event, RequestId, SamplingParams};
+use k25_grammar::{AnswerForm, CallRule};
 
 use crate::answer::Transcript;
 use crate::local_model::AnswerOptions;
@@ -84,9 +85,13 @@ fn begin(
 ) -> Result<(), LocalError> {
     let started = Instant::now();
     check_stop_texts(&request.stop)?;
-    check_form(&request)?;
     let (options, mut sampling) = (render_options(&request), sampling(&request));
-    let prepared = model.prepare(request.conversation, &options)?;
+    let mut prepared = model.prepare(request.conversation, &options)?;
+    let (form, calls) = (
+        form(request.response_format),
+        call_rule(request.tool_choice),
+    );
+    model.constrain(&mut prepared, form, calls)?;
     if request.max_tokens.is_none() {
         sampling.max_tokens = model.room(&prepared);
     }
@@ -128,13 +133,23 @@ fn check_stop_texts(texts: &[String]) -> Result<(), LocalError> {
     }
 }
 
-fn check_form(request: &ChatRequest) -> Result<(), LocalError> {
-    let what = match (&request.response_format, &request.tool_choice) {
-        (ResponseFormat::Text, ToolChoice::Auto) => return Ok(()),
-        (ResponseFormat::Text, _) => "a choice of tools",
-        _ => "a form of the answer",
-    };
-    Err(LocalError::Unsupported { what })
+fn form(format: ResponseFormat) -> AnswerForm {
+    match format {
+        ResponseFormat::Text => AnswerForm::Text,
+        ResponseFormat::JsonObject => AnswerForm::JsonObject,
+        ResponseFormat::JsonSchema { schema, strict, .. } => {
+            AnswerForm::JsonSchema { schema, strict }
+        }
+    }
+}
+
+fn call_rule(choice: ToolChoice) -> CallRule {
+    match choice {
+        ToolChoice::Auto => CallRule::Auto,
+        ToolChoice::None => CallRule::Never,
+        ToolChoice::Required => CallRule::Required,
+        ToolChoice::Function(name) => CallRule::Named(name),
+    }
 }
 
 fn render_options(request: &ChatRequest) -> RenderOptions {

@@ -7,6 +7,7 @@ use k25_chat::{TokenizerError, ToolIdError};
 use k25_config::ConfigError;
 use k25_engine::AdmissionError;
 use k25_engine::engine::EngineStopped;
+use k25_grammar::{ConstraintError, VocabularyError};
 use k25_model::LoadError;
 use k25_model::media::MediaError;
 use thiserror::Error;
@@ -161,12 +162,12 @@ pub enum LocalError {
         /// What is wrong with them.
         reason: String,
     },
-    /// Something that is not served here.
-    #[error("this model cannot be asked for {what}\n  hint: leave it out of the request")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-    },
+    /// A form of the answer that cannot be enforced.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// A tokenizer that cannot serve forms of answers.
+    #[error(transparent)]
+    Vocabulary(#[from] VocabularyError),
     /// The engine does not take the request.
     #[error(transparent)]
     Rejected(#[from] AdmissionError),

@@ -10,6 +10,7 @@
 mod answer;
 mod client;
 mod error;
+mod grammar;
 mod local_model;
 mod media;
 mod prompt;
@@ -24,6 +25,7 @@ pub use client::LocalClient;
 pub use error::LocalError;
 pub use k25_engine::request::Usage;
 pub use k25_engine::{Priority, SamplingParams, Snapshot};
+pub use k25_grammar::{AnswerForm, CallRule, ConstraintError};
 pub use local_model::{AnswerOptions, LocalModel, LocalOptions, Prepared};
 pub use media::{FileAccess, MediaLoader};
 pub use prompt::{PreparedMedia, PromptError, PromptInput, assemble};

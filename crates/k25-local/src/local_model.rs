@@ -1,17 +1,20 @@
 //! A model, its tokenizer and an engine, behind two calls: prepare a conversation, answer it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use k25_chat::{
-    Conversation, RenderOptions, SpecialToken, TIKTOKEN_FILE, Tokenizer, render,
-    rewrite_tool_call_ids,
+    Content, Conversation, JsonValue, Part, RenderOptions, SpecialToken, TIKTOKEN_FILE, Tokenizer,
+    ToolCall, render, rewrite_tool_call_ids,
 };
 use k25_config::{MediaConfig, ModelConfig, VisionConfig};
 use k25_engine::{
-    ContentHash, Engine, EngineHandle, MediaItem, MediaSpan, Priority, Prompt, Request,
+    ContentHash, Engine, EngineHandle, Grammar, MediaItem, MediaSpan, Priority, Prompt, Request,
     SamplingParams, SchedulerConfig, Snapshot, event_channel, spawn,
+};
+use k25_grammar::{
+    AnswerForm, AnswerGrammar, CallRule, Constraint, Grammars, Opening, VocabularyError,
 };
 use k25_model::media::{ImageLimits, VideoLimits};
 use k25_model::vision::VisionItem;
@@ -19,6 +22,7 @@ use k25_model::weights::Model;
 use sha2::{Digest, Sha256};
 
 use crate::answer::Transcript;
+use crate::grammar::EngineGrammar;
 use crate::prompt::tokens;
 use crate::runner::{Execution, Runner};
 use crate::stop::stop_ids;
@@ -83,6 +87,69 @@ impl AnswerOptions {
 pub struct Prepared {
     prompt: Prompt,
     form: OutputForm,
+    /// What a grammar of the answer must know.
+    surroundings: Surroundings,
+    grammar: Option<AnswerGrammar>,
+}
+
+/// What comes before an answer and bears on its form.
+struct Surroundings {
+    tools: Vec<JsonValue>,
+    next_call: u64,
+    opening: Opening,
+}
+
+impl Surroundings {
+    /// Nothing: the answer to text as it is.
+    fn none() -> Self {
+        Self {
+            tools: Vec::new(),
+            next_call: 0,
+            opening: Opening::Answer(String::new()),
+        }
+    }
+
+    fn of(conversation: &Conversation, options: &RenderOptions, thinking: bool) -> Self {
+        let opening = match thinking {
+            true => Opening::Reasoning,
+            false => Opening::Answer(begun_text(conversation, options)),
+        };
+        Self {
+            tools: conversation.tools.clone(),
+            next_call: next_call(conversation),
+            opening,
+        }
+    }
+}
+
+/// The text of the message that the model is to continue.
+fn begun_text(conversation: &Conversation, options: &RenderOptions) -> String {
+    let last = conversation.messages.last();
+    let begun = last.filter(|message| message.partial && options.add_generation_prompt);
+    match begun.and_then(|message| message.content.as_ref()) {
+        Some(Content::Text(text)) => text.clone(),
+        Some(Content::Parts(parts)) => parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Media(_) => None,
+            })
+            .collect(),
+        None => String::new(),
+    }
+}
+
+/// The number of the next tool call; ids have been rewritten to `functions.NAME:IDX`.
+fn next_call(conversation: &Conversation) -> u64 {
+    let calls = conversation
+        .messages
+        .iter()
+        .flat_map(|message| &message.tool_calls);
+    let index = |call: &ToolCall| call.id.rsplit_once(':')?.1.parse::<u64>().ok();
+    calls
+        .filter_map(index)
+        .max()
+        .map_or(0, |last| last.saturating_add(1))
 }
 
 impl Prepared {
@@ -100,6 +167,7 @@ pub struct LocalModel {
     vision: Option<Vision>,
     stop_ids: Vec<u32>,
     context_tokens: usize,
+    grammars: OnceLock<Result<Grammars, VocabularyError>>,
     engine: EngineHandle<Runner>,
 }
 
@@ -136,6 +204,7 @@ impl LocalModel {
             vision,
             stop_ids,
             context_tokens,
+            grammars: OnceLock::new(),
             engine,
         })
     }
@@ -196,9 +265,12 @@ impl LocalModel {
             thinking: input.ends_in_reasoning,
         };
         let pad = self.tokenizer.special_id(SpecialToken::MediaPad);
+        let surroundings = Surroundings::of(&conversation, options, input.ends_in_reasoning);
         self.checked(Prepared {
             prompt: engine_prompt(input, pad, window)?,
             form,
+            surroundings,
+            grammar: None,
         })
     }
 
@@ -212,7 +284,47 @@ impl LocalModel {
         self.checked(Prepared {
             prompt: prompt.map_err(rejected)?,
             form: OutputForm::Raw,
+            surroundings: Surroundings::none(),
+            grammar: None,
         })
+    }
+
+    /// Lets the answer have this form, and call tools so. Without this call anything goes; with
+    /// [`CallRule::Auto`] the arguments of calls match the schemas of the conversation's tools.
+    ///
+    /// # Errors
+    /// If a schema or pattern cannot be enforced, or what is demanded contradicts itself.
+    pub fn constrain(
+        &self,
+        prepared: &mut Prepared,
+        form: AnswerForm,
+        calls: CallRule,
+    ) -> Result<(), LocalError> {
+        let Surroundings {
+            tools,
+            next_call,
+            opening,
+        } = &prepared.surroundings;
+        let constraint = Constraint {
+            form,
+            calls,
+            tools: tools.clone(),
+            next_call: *next_call,
+            opening: opening.clone(),
+        };
+        prepared.grammar = match constraint.is_free() {
+            true => None,
+            false => self.grammars()?.answer(&constraint)?,
+        };
+        Ok(())
+    }
+
+    /// What compiles forms; made when the first is asked for.
+    fn grammars(&self) -> Result<&Grammars, LocalError> {
+        let vocab_size = self.config.text.vocab_size as u32;
+        let make = || Grammars::new(Arc::clone(&self.tokenizer), vocab_size);
+        let grammars = self.grammars.get_or_init(make);
+        grammars.as_ref().map_err(|error| error.clone().into())
     }
 
     /// Begins to answer.
@@ -250,8 +362,13 @@ impl LocalModel {
         sampling.stop_ids.extend(&self.stop_ids);
         let stop_ids = sampling.stop_ids.clone();
         let reader = TokenReader::new(Arc::clone(&self.tokenizer), stop_ids, stop, prepared.form);
+        let grammar = prepared.grammar.map(|grammar| {
+            let grammar: Box<dyn Grammar> = Box::new(EngineGrammar(grammar));
+            grammar
+        });
         let request = Request {
             priority,
+            grammar,
             ..Request::new(prepared.prompt, sampling)
         };
         Ok((request, reader))

@@ -52,6 +52,14 @@ impl Generation {
         (sampled, None)
     }
 
+    /// At most `most` guesses at what follows, from the grammar.
+    pub fn forced(&mut self, most: usize) -> Vec<u32> {
+        match &mut self.grammar {
+            Some(grammar) if most > 0 => grammar.forced(most),
+            _ => Vec::new(),
+        }
+    }
+
     fn choose(
         &mut self,
         sampler: &mut Sampler,

@@ -28,8 +28,10 @@ pub struct SchedulerConfig {
     pub waiting_sequences: usize,
     /// Whether sequences share what they have in common.
     pub sharing: Sharing,
-    /// Whether to guess tokens ahead.
+    /// Whether to guess tokens ahead from what was read and written before.
     pub speculation: Option<PromptLookup>,
+    /// Most tokens guessed per step and sequence because a grammar leaves no other text; 0 for none.
+    pub grammar_drafts: usize,
 }
 
 /// A configuration that cannot work.
@@ -117,6 +119,7 @@ impl SchedulerConfig {
                 worth_waiting_rows: 16,
             },
             speculation: None,
+            grammar_drafts: 8,
         }
     }
 

@@ -296,6 +296,7 @@ impl World {
         if dice.one_in(6) {
             request.grammar = Some(Box::new(Alternation {
                 odd: dice.one_in(2),
+                insight: dice.below(4),
             }));
         }
         (request, inputs)
@@ -416,6 +417,7 @@ fn config(dice: &mut Dice) -> SchedulerConfig {
                 max_drafts: dice.between(1, 8),
             }),
         },
+        grammar_drafts: dice.below(4),
     }
 }
 
@@ -444,8 +446,11 @@ fn tokens(dice: &mut Dice, most: usize) -> Vec<u32> {
 }
 
 /// Even and odd tokens in turn.
+#[derive(Clone)]
 struct Alternation {
     odd: bool,
+    /// How many tokens it guesses, some of them well.
+    insight: usize,
 }
 
 impl Grammar for Alternation {
@@ -463,7 +468,14 @@ impl Grammar for Alternation {
         Ok(())
     }
 
+    fn forced(&mut self, most: usize) -> Vec<u32> {
+        let guess = |step: usize| (usize::from(self.odd) + step) % 2 + 2 * (step % 3);
+        (0..self.insight.min(most))
+            .map(|step| guess(step) as u32)
+            .collect()
+    }
+
     fn fork(&self) -> Box<dyn Grammar> {
-        Box::new(Self { odd: self.odd })
+        Box::new(self.clone())
     }
 }

@@ -25,7 +25,7 @@ fn kind(error: &LocalError) -> ChatErrorKind {
             AdmissionError::BeyondContext { .. } | AdmissionError::BeyondCache { .. },
         ) => ChatErrorKind::ContextTooLong,
         LocalError::Rejected(AdmissionError::Busy { .. }) => ChatErrorKind::Overloaded,
-        LocalError::Unsupported { .. } | LocalError::Prompt(PromptError::NoVision) => {
+        LocalError::Vocabulary(_) | LocalError::Prompt(PromptError::NoVision) => {
             ChatErrorKind::Unsupported
         }
         LocalError::Source { .. }
@@ -34,6 +34,7 @@ fn kind(error: &LocalError) -> ChatErrorKind {
         | LocalError::ToolIds(_)
         | LocalError::Empty
         | LocalError::StopTexts { .. }
+        | LocalError::Constraint(_)
         | LocalError::Rejected(_) => ChatErrorKind::InvalidRequest,
         LocalError::Load(_)
         | LocalError::Config(_)
