@@ -88,7 +88,7 @@ impl Document {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0)
             .chain(breaks)
-            .filter(|&at| at < text.len().max(1));
+            .filter(|&at| at < text.len());
         Document {
             path: path.into(),
             sha256,
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(document.find("five", None), None);
         assert_eq!(
             Document::new("e", String::new(), String::new()).line(1),
-            Some("")
+            None
         );
     }
 

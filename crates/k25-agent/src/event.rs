@@ -34,6 +34,9 @@ pub enum EventKind {
         question: String,
         /// How it is to be worked on; what a resume needs.
         settings: Value,
+        /// What lies at the top of the documents.
+        #[serde(default)]
+        documents: Vec<String>,
     },
     /// The columns, or their next version.
     ContractFrozen {

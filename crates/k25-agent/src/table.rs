@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::contract::Contract;
 
 pub use export::{to_csv, to_json, to_markdown};
+pub(crate) use submit::shortened;
 pub use submit::{Problem, Sources, Submission, submit};
 
 /// Where a value stands.
@@ -336,7 +337,8 @@ mod tests {
 
     #[test]
     fn what_stands_in_a_place_does_not_depend_on_the_order_of_arrival() {
-        let cases: [(&[(&str, &str)], CellStatus, &str); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], CellStatus, &'a str);
+        let cases: [Case<'_>; 6] = [
             (&[("x", "1")], CellStatus::Ok, "x"),
             (&[("", "1")], CellStatus::NotStated, ""),
             (&[("", "1"), ("x", "2")], CellStatus::Ok, "x"),

@@ -1,4 +1,5 @@
 //! What every journal promises, asked of each of them.
+#![allow(clippy::unwrap_used)]
 
 use k25_agent::event::EventKind;
 use k25_agent::journal::{Journal, JournalError, MemoryJournal, NewEvent, SqliteJournal};

@@ -1,10 +1,13 @@
-//! For tests only: what damaged files look like.
+//! For tests only: what damaged files look like, and models and documents that follow a script.
 //!
 //! The tables here are shared by tests of the libraries and of the program, so that a kind of damage
 //! that somebody thinks of is tried wherever a file of that kind is read.
 
 pub mod damage;
 pub mod media;
+pub mod scripted;
+pub mod teacher;
+pub mod world;
 
 use std::fs;
 use std::io;

@@ -295,11 +295,8 @@ fn date(text: &str) -> Option<String> {
     };
     let month_of = |word: &str| {
         let word = word.trim_end_matches('.');
-        let is_it = |month: &&str| **month == *word || (word.len() >= 3 && month.starts_with(word));
-        MONTHS
-            .iter()
-            .position(|month| is_it(&month))
-            .map(|index| index as u32 + 1)
+        let is_it = |month: &&str| *month == word || (word.len() >= 3 && month.starts_with(word));
+        MONTHS.iter().position(is_it).map(|index| index as u32 + 1)
     };
     let day_of = |word: &str| {
         word.trim_end_matches(['s', 't', 'h', 'n', 'd', 'r', '.'])
@@ -364,30 +361,44 @@ fn states_number(column: &Column, value: &Value, quote: &str) -> bool {
         .filter(|(at, _)| is_start(*at));
     starts.take(1_000).any(|(at, _)| {
         let sign = usize::from(quote[..at].ends_with(['-', '$']));
-        let from = &quote[at - sign..];
-        // The number with the word behind it, and the number alone.
-        let end = from.find(|c: char| c.is_whitespace()).unwrap_or(from.len());
-        let next = from[end..].trim_start();
-        let word_end = next
-            .find(|c: char| !c.is_alphabetic() && c != '%')
-            .unwrap_or(next.len());
-        let with_word = format!("{} {}", &from[..end], &next[..word_end]);
-        let bare = &from[..from
-            .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '-' | '_'))
-            .unwrap_or(from.len())];
-        [with_word.as_str(), &from[..end], bare]
-            .into_iter()
-            .any(|text| {
-                let amount =
-                    split_unit(text.trim_end_matches(['"', '\'', ')', ']', ';', ':', '|']))
-                        .and_then(|(amount, unit)| {
-                            in_unit(amount, unit, column.unit.as_deref()).ok()
-                        });
-                amount.is_some_and(|amount| {
-                    (amount - wanted).abs() <= 1e-9 * wanted.abs().max(1e-300)
-                })
-            })
+        let amount = amount_at(&quote[at - sign..], column.unit.as_deref());
+        amount.is_some_and(|amount| (amount - wanted).abs() <= 1e-9 * wanted.abs().max(1e-300))
     })
+}
+
+/// The number that `text` begins with, in `unit`. Where a unit stands behind it, that one counts: "2
+/// MB" is no 2 of kilobytes.
+fn amount_at(text: &str, unit: Option<&str>) -> Option<f64> {
+    let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '-' | '_' | '$');
+    let end = text.find(|c| !is_of_number(c)).unwrap_or(text.len());
+    // The whole of it first, which may have an exponent.
+    let word_end = text.find(|c: char| c.is_whitespace() || "\"');]|}".contains(c));
+    let whole = &text[..word_end.unwrap_or(text.len())];
+    let next = text[end..].trim_start();
+    let word_end = next
+        .find(|c: char| !c.is_alphabetic() && c != '%')
+        .unwrap_or(next.len());
+    let (bare, word) = (&text[..end], &next[..word_end]);
+    let with_word = format!("{bare} {word}");
+    for candidate in [whole, with_word.as_str()] {
+        let converted = split_unit(candidate)
+            .filter(|(_, found)| !found.is_empty())
+            .and_then(|(amount, found)| in_unit(amount, found, unit).ok());
+        if converted.is_some() {
+            return converted;
+        }
+    }
+    if unit.is_some() && is_unit(word) {
+        return None;
+    }
+    let plain = [whole, bare].into_iter().find_map(split_unit);
+    plain.map(|(amount, _)| amount)
+}
+
+fn is_unit(word: &str) -> bool {
+    let word = word.to_lowercase();
+    let mut names = UNITS.iter().flat_map(|kind| kind.iter());
+    !word.is_empty() && names.any(|(name, _)| *name == word)
 }
 
 fn states_date(day: &str, quote: &str) -> bool {
@@ -478,6 +489,10 @@ mod tests {
                 true,
             ),
             ("a:number[MB]", json!(0.5), "it needs 512 kB of disk", false),
+            ("a:number[kB]", json!(2), "size: 2 MB on disk", false),
+            ("a:number[kB]", json!(2), "size: 2 hours", false),
+            ("a:number", json!(5), "5 million", false),
+            ("a:number", json!(1500), "1.5e3;", true),
             ("a:number", json!(1234), "about 1,234 people", true),
             ("a:number", json!(34), "about 1,234 people", false),
             ("a:integer", json!(8), "| 8 |", true),

@@ -281,7 +281,15 @@ pub(crate) fn shortened(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(bytes)])
+    format!("{}…", &text[..boundary(text, bytes)])
+}
+
+/// The last place at or before `bytes` where a character begins.
+fn boundary(text: &str, bytes: usize) -> usize {
+    let ends = (0..=bytes.min(text.len())).rev();
+    ends.into_iter()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0)
 }
 
 /// A quote of bearable length with the value in it.
@@ -290,8 +298,8 @@ fn around(quote: &str, value: &str) -> String {
         return quote.to_owned();
     }
     let at = quote.find(value).unwrap_or(0);
-    let start = quote.floor_char_boundary(at.saturating_sub(MAX_QUOTE_BYTES / 2));
-    let end = quote.floor_char_boundary((start + MAX_QUOTE_BYTES).min(quote.len()));
+    let start = boundary(quote, at.saturating_sub(MAX_QUOTE_BYTES / 2));
+    let end = boundary(quote, start + MAX_QUOTE_BYTES);
     quote[start..end].to_owned()
 }
 

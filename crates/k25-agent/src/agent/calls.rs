@@ -1,0 +1,249 @@
+//! Running the calls of one turn, side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Agent;
+use super::guard::Repeats;
+use crate::event::{Call, EventKind};
+use crate::run::{Run, RunError, TaskState};
+use crate::table::shortened;
+use crate::tools::{CallContext, Effect, FailureKind, Tool, ToolError, ToolOutput, Toolset};
+
+/// Most calls of one turn that run; a model that makes more is looping.
+const MAX_CALLS: usize = 128;
+/// How often a call runs that fails in a way that may pass.
+const MAX_TRIES: u32 = 4;
+/// How long calls may take to leave when the run stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+type Returned = (Call, Result<ToolOutput, ToolError>, u64);
+
+impl Agent {
+    /// Runs the open calls of the last turn and records each result when it comes. `true` if one of
+    /// them ends the task.
+    pub(super) async fn run_calls(
+        &self,
+        run: &Arc<Run>,
+        task: &str,
+        state: &TaskState,
+    ) -> Result<bool, RunError> {
+        let Some(turn) = state.turns.last() else {
+            return Ok(false);
+        };
+        let mut work: JoinSet<Result<Returned, RunError>> = JoinSet::new();
+        let now = Repeats::of(&state.turns);
+        let before = Repeats::of(&state.turns[..state.turns.len() - 1]);
+        for (index, call) in turn.reply.calls.iter().enumerate() {
+            if turn.result(&call.id).is_some() {
+                continue;
+            }
+            let group = turn
+                .reply
+                .calls
+                .iter()
+                .filter(|other| other.name == call.name)
+                .count();
+            let context = CallContext {
+                task: task.to_owned(),
+                call: call.id.clone(),
+                group,
+            };
+            let admitted = self.admit(run, state, (&now, &before), call, index);
+            let (run, call) = (Arc::clone(run), call.clone());
+            let is_unknown = state.intents.contains(&call.id);
+            work.spawn(async move {
+                let began = Instant::now();
+                let result = match admitted {
+                    Err(error) => Err(error),
+                    Ok(Admitted::Known(text)) => Ok(text.into()),
+                    Ok(Admitted::Runs(tool, arguments)) => {
+                        perform(&run, tool.as_ref(), arguments, context, is_unknown).await?
+                    }
+                };
+                Ok((call, result, began.elapsed().as_millis() as u64))
+            });
+        }
+        self.collect(run, task, work).await
+    }
+
+    /// Takes results as they come; a wish to stop aborts what is still at work.
+    async fn collect(
+        &self,
+        run: &Arc<Run>,
+        task: &str,
+        mut work: JoinSet<Result<Returned, RunError>>,
+    ) -> Result<bool, RunError> {
+        let mut ends = false;
+        loop {
+            let joined = tokio::select! {
+                biased;
+                joined = work.join_next() => joined,
+                stop = run.stopped() => {
+                    leave_in_order(run, task, work, &self.tools).await?;
+                    return Err(Run::stop_error(stop));
+                }
+            };
+            match joined {
+                None => return Ok(ends),
+                Some(Ok(Ok(returned))) => ends |= record(run, task, returned, &self.tools).await?,
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Err(error)) => {
+                    let what = format!("a tool panicked: {error}");
+                    let hint = "this is a bug of the tool; the run can be resumed".to_owned();
+                    return Err(RunError::Invalid { what, hint });
+                }
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        run: &Arc<Run>,
+        state: &TaskState,
+        (now, before): (&Repeats, &Repeats),
+        call: &Call,
+        index: usize,
+    ) -> Result<Admitted, ToolError> {
+        let refused = |text: &str| Err(ToolError::new(FailureKind::Refused, text));
+        if index >= MAX_CALLS {
+            return refused("too many calls in one turn");
+        }
+        if before.removed_tools().contains(&call.name) {
+            return refused("this tool is closed; finish with what you have");
+        }
+        let (tool, arguments) = self.tools.admit(call)?;
+        let may_repeat = tool.effect() != Effect::Once;
+        if may_repeat && let Some(text) = now.known_result(&state.turns, call) {
+            return Ok(Admitted::Known(text));
+        }
+        if let Some(limit) = run.exhausted() {
+            return refused(&format!("budget used up: {limit}"));
+        }
+        Ok(Admitted::Runs(tool, arguments))
+    }
+}
+
+/// Calls at work see the wish to stop too; those that do not leave soon are dropped.
+async fn leave_in_order(
+    run: &Arc<Run>,
+    task: &str,
+    mut work: JoinSet<Result<Returned, RunError>>,
+    tools: &Toolset,
+) -> Result<(), RunError> {
+    let grace = tokio::time::sleep(GRACE);
+    tokio::pin!(grace);
+    loop {
+        let joined = tokio::select! {
+            joined = work.join_next() => joined,
+            () = &mut grace => return Ok(()),
+        };
+        match joined {
+            None => return Ok(()),
+            Some(Ok(Ok(returned))) => record(run, task, returned, tools).await.map(|_| ())?,
+            Some(_) => {}
+        }
+    }
+}
+
+enum Admitted {
+    /// The same call has been made before.
+    Known(String),
+    Runs(Arc<dyn Tool>, Value),
+}
+
+/// Runs a tool, again where that may help and does no harm.
+async fn perform(
+    run: &Arc<Run>,
+    tool: &dyn Tool,
+    arguments: Value,
+    context: CallContext,
+    is_unknown: bool,
+) -> Result<Result<ToolOutput, ToolError>, RunError> {
+    let effect = tool.effect();
+    if is_unknown && effect == Effect::Once {
+        let text = "it is not known whether this happened before an interruption; not repeated";
+        return Ok(Err(ToolError::new(FailureKind::Unknown, text)));
+    }
+    if effect == Effect::Once {
+        let intent = EventKind::ToolIntent {
+            call: context.call.clone(),
+        };
+        run.record(&context.task, vec![intent]).await?;
+    }
+    let mut attempt = 1;
+    loop {
+        let result = timed(tool, arguments.clone(), context.clone()).await;
+        let may_pass =
+            |error: &ToolError| matches!(error.kind, FailureKind::Transient | FailureKind::Timeout);
+        match result {
+            Err(error) if may_pass(&error) && effect != Effect::Once && attempt < MAX_TRIES => {
+                tokio::time::sleep(run.backoff(attempt) / 10).await;
+                attempt += 1;
+            }
+            result => return Ok(result),
+        }
+    }
+}
+
+async fn timed(
+    tool: &dyn Tool,
+    arguments: Value,
+    context: CallContext,
+) -> Result<ToolOutput, ToolError> {
+    let call = tool.call(arguments, context);
+    let Some(timeout) = tool.timeout() else {
+        return call.await;
+    };
+    let late = |_| {
+        let message = format!(
+            "no result within {} s",
+            timeout.max(Duration::from_secs(1)).as_secs()
+        );
+        ToolError::new(FailureKind::Timeout, message)
+    };
+    tokio::time::timeout(timeout, call).await.map_err(late)?
+}
+
+/// Closes a call: its result and what it changed are kept together.
+async fn record(
+    run: &Arc<Run>,
+    task: &str,
+    (call, result, ms): Returned,
+    tools: &Toolset,
+) -> Result<bool, RunError> {
+    let is_left_open = |error: &ToolError| error.kind == FailureKind::Cancelled;
+    if run.stop().is_some() && result.as_ref().is_err_and(is_left_open) {
+        // A rest takes the call up again; a cancel closes it with all others.
+        return Ok(false);
+    }
+    let most = tools
+        .get(&call.name)
+        .map_or(1_000, |tool| tool.max_output_bytes());
+    let (output, failure) = match result {
+        Ok(output) => (output, None),
+        Err(error) => {
+            let kind = error.kind.as_str().to_owned();
+            (format!("error: {error}").into(), Some(kind))
+        }
+    };
+    let ends = output.ends_task;
+    let mut text = shortened(&output.text, most);
+    if text.len() < output.text.len() {
+        text.push_str("\ncut off here");
+    }
+    let mut events = output.events;
+    events.push(EventKind::ToolReturned {
+        call: call.id,
+        tool: call.name,
+        text,
+        failure,
+        ms,
+    });
+    run.record(task, events).await?;
+    Ok(ends)
+}

@@ -1,0 +1,347 @@
+//! The state of a run: a fold over its events and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use crate::budget::{CriticalSteps, Spent};
+use crate::contract::Contract;
+use crate::event::{Event, EventKind, MAIN, Reply, TaskEnd, Usage};
+use crate::table::{CellStatus, Table};
+
+/// Whether a run goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RunStatus {
+    /// It was never opened.
+    #[default]
+    Empty,
+    /// It goes, or its process ended without a word.
+    Running,
+    /// It rests.
+    Paused(String),
+    /// It is over.
+    Ended,
+}
+
+/// What is known of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunState {
+    /// What is asked.
+    pub question: String,
+    /// How it is to be worked on.
+    pub settings: Value,
+    /// What lies at the top of the documents.
+    pub documents: Vec<String>,
+    /// Those of them that an agent has opened.
+    pub opened: BTreeSet<String>,
+    /// How often it was begun or resumed.
+    pub parts: u64,
+    /// Whether it goes.
+    pub status: RunStatus,
+    /// The latest contract.
+    pub contract: Option<Contract>,
+    /// The cells.
+    pub table: Table,
+    /// The sub-agents' own instructions, by name.
+    pub agents: BTreeMap<String, String>,
+    /// All tasks, by id.
+    pub tasks: BTreeMap<String, TaskState>,
+    /// Ids of tasks in the order of their assignment.
+    pub order: Vec<String>,
+    /// What it has cost.
+    pub spent: Spent,
+    /// Its longest branch.
+    pub critical: CriticalSteps,
+    /// Failed tool calls by kind.
+    pub failures: BTreeMap<String, u64>,
+    /// The main agent's last words.
+    pub answer: String,
+    /// When the latest event happened.
+    pub last_ms: u64,
+    /// When the part of the run that goes now began.
+    part_began_ms: u64,
+    branches: HashMap<String, (usize, usize)>,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, Default)]
+pub struct TaskState {
+    /// Its agent.
+    pub agent: String,
+    /// What the agent is to do.
+    pub prompt: String,
+    /// The main agent's call that it answers.
+    pub call: Option<String>,
+    /// The columns to fill; empty for all.
+    pub columns: Vec<String>,
+    /// The conversation so far.
+    pub turns: Vec<Turn>,
+    /// Values that it handed in, by row.
+    pub rows: BTreeMap<String, usize>,
+    /// The part of the run in which it was assigned.
+    pub part: u64,
+    /// What stands for the turns before it, and how many these are.
+    pub summary: Option<(String, usize)>,
+    /// How it ended, if it has.
+    pub end: Option<TaskEnd>,
+    /// Its agent's last words.
+    pub text: String,
+    /// `Once` calls that began and have no result.
+    pub intents: Vec<String>,
+    /// When it began.
+    pub began_ms: u64,
+    /// When it last did something.
+    pub last_ms: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Money.
+    pub money: f64,
+}
+
+/// One answer of the model and what it led to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// The answer.
+    pub reply: Reply,
+    /// Its tokens.
+    pub usage: Usage,
+    /// Results of its calls, by id, in the order of their arrival.
+    pub returns: Vec<(String, String)>,
+    /// Which of them failed.
+    pub failed: Vec<String>,
+    /// What the runtime said afterwards.
+    pub nudges: Vec<String>,
+}
+
+impl Turn {
+    /// The result of a call.
+    pub fn result(&self, call: &str) -> Option<&str> {
+        self.returns
+            .iter()
+            .find(|(id, _)| id == call)
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// Whether every call has its result.
+    pub fn is_closed(&self) -> bool {
+        self.reply
+            .calls
+            .iter()
+            .all(|call| self.result(&call.id).is_some())
+    }
+}
+
+impl TaskState {
+    /// How many answers of the model it took.
+    pub fn steps(&self) -> usize {
+        self.turns.len()
+    }
+}
+
+impl RunState {
+    /// What follows from one more event.
+    pub fn apply(&mut self, event: &Event) {
+        if self.status != RunStatus::Running {
+            self.part_began_ms = event.at_ms;
+        }
+        self.last_ms = event.at_ms;
+        if self.status == RunStatus::Empty {
+            self.status = RunStatus::Running;
+        }
+        match &event.kind {
+            EventKind::RunOpened {
+                question,
+                settings,
+                documents,
+            } => {
+                self.question = question.clone();
+                self.settings = settings.clone();
+                self.documents = documents.clone();
+                self.parts += 1;
+            }
+            EventKind::ContractFrozen { contract } => self.contract = Some(contract.clone()),
+            EventKind::AgentCreated {
+                name,
+                system_prompt,
+            } => {
+                self.agents.insert(name.clone(), system_prompt.clone());
+            }
+            EventKind::CellsAccepted { cells } => {
+                let task = self.tasks.entry(event.task.clone()).or_default();
+                for cell in cells {
+                    *task.rows.entry(cell.row.clone()).or_default() += 1;
+                    self.table.add(cell.clone());
+                }
+            }
+            EventKind::CellsStale { places } => {
+                for (row, column) in places {
+                    self.table.mark_stale(row, column);
+                }
+            }
+            EventKind::RunPaused { reason } => self.rest(RunStatus::Paused(reason.clone())),
+            EventKind::RunEnded { text } => {
+                self.answer = text.clone();
+                self.rest(RunStatus::Ended);
+            }
+            EventKind::RunResumed => {
+                self.status = RunStatus::Running;
+                self.parts += 1;
+            }
+            EventKind::CellRejected { .. } | EventKind::RequestFailed { .. } => {}
+            _ => self.apply_to_task(event),
+        }
+    }
+
+    fn rest(&mut self, status: RunStatus) {
+        self.spent.ms += self.last_ms.saturating_sub(self.part_began_ms);
+        self.status = status;
+    }
+
+    fn apply_to_task(&mut self, event: &Event) {
+        self.count(event);
+        self.note_opened(event);
+        let task = self.tasks.entry(event.task.clone()).or_default();
+        if task.began_ms == 0 {
+            task.began_ms = event.at_ms;
+        }
+        task.last_ms = event.at_ms;
+        match &event.kind {
+            EventKind::TaskAssigned {
+                agent,
+                prompt,
+                call,
+                columns,
+            } => {
+                task.agent = agent.clone();
+                task.prompt = prompt.clone();
+                task.call = call.clone();
+                task.columns = columns.clone();
+                task.part = self.parts;
+                self.order.push(event.task.clone());
+            }
+            EventKind::Replied {
+                reply,
+                usage,
+                money,
+                ..
+            } => {
+                task.tokens += usage.prompt + usage.completion;
+                task.money += money;
+                task.turns.push(Turn {
+                    reply: reply.clone(),
+                    usage: *usage,
+                    ..Turn::default()
+                });
+            }
+            EventKind::ToolIntent { call } => task.intents.push(call.clone()),
+            EventKind::ToolReturned {
+                call,
+                text,
+                failure,
+                ..
+            } => {
+                task.intents.retain(|intent| intent != call);
+                if let Some(turn) = task.turns.last_mut() {
+                    turn.returns.push((call.clone(), text.clone()));
+                    if failure.is_some() {
+                        turn.failed.push(call.clone());
+                    }
+                }
+            }
+            EventKind::Nudged { text } => {
+                if let Some(turn) = task.turns.last_mut() {
+                    turn.nudges.push(text.clone());
+                }
+            }
+            EventKind::Summarised { text, turns } => task.summary = Some((text.clone(), *turns)),
+            EventKind::TaskEnded { end, text } => {
+                task.end = Some(*end);
+                task.text = text.clone();
+            }
+            _ => {}
+        }
+    }
+
+    /// Which of the documents are looked at.
+    fn note_opened(&mut self, event: &Event) {
+        let EventKind::Replied { reply, .. } = &event.kind else {
+            return;
+        };
+        for call in reply.calls.iter().filter(|call| call.name == "open") {
+            let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+            let path = arguments["path"]
+                .as_str()
+                .unwrap_or_default()
+                .trim_start_matches("./");
+            let top = match path.split_once('/') {
+                Some((folder, _)) => format!("{folder}/"),
+                None => path.to_owned(),
+            };
+            // A folder may be named without its stroke.
+            let is_it = |entry: &&String| **entry == top || entry.trim_end_matches('/') == top;
+            if let Some(entry) = self.documents.iter().find(is_it) {
+                self.opened.insert(entry.clone());
+            }
+        }
+    }
+
+    /// Steps, tokens, calls.
+    fn count(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::TaskAssigned { .. } if event.task != MAIN => {
+                self.spent.tasks += 1;
+                let branch = self.critical.branch();
+                self.branches.insert(event.task.clone(), branch);
+            }
+            EventKind::Replied { usage, money, .. } => {
+                self.spent.add(&(*usage).into(), *money);
+                self.spent.steps += 1;
+                match self.branches.get(&event.task) {
+                    Some(branch) => self.critical.branch_step(*branch),
+                    None => self.critical.main_step(),
+                }
+            }
+            EventKind::ToolReturned { failure, .. } => {
+                self.spent.tool_calls += 1;
+                if let Some(kind) = failure {
+                    self.spent.failed_calls += 1;
+                    *self.failures.entry(kind.clone()).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The task that answers this call of the main agent: of several attempts the one that is done.
+    pub fn task_of_call(&self, call: &str) -> Option<&str> {
+        let is_its = |id: &&String| self.tasks[*id].call.as_deref() == Some(call);
+        let mut ids = self.order.iter().filter(is_its);
+        let done = ids
+            .clone()
+            .find(|id| self.tasks[*id].end == Some(TaskEnd::Done));
+        done.or_else(|| ids.next()).map(String::as_str)
+    }
+
+    /// Rows and the columns that nobody has filled or that are out of date.
+    pub fn open_places(&self) -> Vec<(String, Vec<String>)> {
+        let Some(contract) = &self.contract else {
+            return Vec::new();
+        };
+        let is_open = |row: &str, column: &str| {
+            matches!(
+                self.table.get(row, column).status,
+                CellStatus::Missing | CellStatus::Stale
+            )
+        };
+        let rows = self.table.rows().map(|row| {
+            let columns = contract.columns.iter().map(|column| column.name.clone());
+            (
+                row.to_owned(),
+                columns
+                    .filter(|column| is_open(row, column))
+                    .collect::<Vec<_>>(),
+            )
+        });
+        rows.filter(|(_, columns)| !columns.is_empty()).collect()
+    }
+}

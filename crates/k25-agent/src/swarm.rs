@@ -1,0 +1,438 @@
+//! The swarm: a wide question, a frozen contract, sub-agents side by side, a table.
+//!
+//! The orchestrator is an [`Agent`] like any other; it sees exactly [`CREATE_SUBAGENT`] and
+//! [`ASSIGN_TASK`] beside `open` and `search`, as the family was trained. A sub-agent is an agent with
+//! a history of its own, the contract in its instructions, and `submit_rows`.
+
+mod edit;
+mod fill;
+mod prompts;
+mod report;
+mod subagents;
+mod timeline;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Agent, ContextPolicy, ModelChoice};
+use crate::contract::Contract;
+use crate::documents::Documents;
+use crate::event::{EventKind, MAIN, TaskEnd};
+use crate::run::{Run, RunError, RunState, RunStatus};
+use crate::tools::{DefineTable, Open, OpenLimits, Search, SubmitRows, Tool, Toolset};
+
+pub use edit::Edit;
+pub use report::{AgentReport, Report};
+pub use subagents::{ASSIGN_TASK, CREATE_SUBAGENT};
+pub use timeline::timeline_svg;
+
+/// The task in which the columns are found.
+const CONTRACT: &str = "contract";
+
+/// How a question is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An orchestrator with sub-agents fills a table.
+    #[default]
+    Swarm,
+    /// One agent fills a table: what a swarm is compared with.
+    Single,
+    /// One agent answers in words.
+    Answer,
+}
+
+/// How a run is worked on. Kept in its journal, so that a resume does the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// One agent or many.
+    pub mode: Mode,
+    /// Whether the orchestrator, or the single agent, reasons.
+    pub main_thinks: bool,
+    /// Whether sub-agents reason from the beginning.
+    pub subagents_think: bool,
+    /// Most steps of the main agent.
+    pub main_steps: usize,
+    /// Most steps of a sub-agent.
+    pub subagent_steps: usize,
+    /// What the main agent does with a long history.
+    pub context: ContextPolicy,
+    /// Tools show little, for models with a context of a few thousand tokens.
+    pub small: bool,
+    /// Seconds that a stream may be silent.
+    pub stall_seconds: u64,
+}
+
+impl Default for Settings {
+    /// The family's limits for wide search: 100 steps each.
+    fn default() -> Self {
+        Settings {
+            mode: Mode::Swarm,
+            main_thinks: true,
+            subagents_think: false,
+            main_steps: 100,
+            subagent_steps: 100,
+            context: ContextPolicy::default(),
+            small: false,
+            stall_seconds: 120,
+        }
+    }
+}
+
+/// A run with its models and documents.
+pub struct Swarm {
+    run: Arc<Run>,
+    documents: Arc<Documents>,
+    main: ModelChoice,
+    subagents: ModelChoice,
+    settings: Settings,
+    open: Arc<dyn Tool>,
+    search: Arc<dyn Tool>,
+    more_tools: Vec<Arc<dyn Tool>>,
+    wrap: Option<Wrap>,
+    groups: subagents::Groups,
+}
+
+/// Puts something around a tool: approvals, measurements, faults for tests.
+pub type Wrap = Arc<dyn Fn(Arc<dyn Tool>) -> Arc<dyn Tool> + Send + Sync>;
+
+/// What a swarm works with.
+pub struct SwarmParts {
+    /// The documents that `open` and `search` read.
+    pub documents: Arc<Documents>,
+    /// The model of the main agent.
+    pub main: ModelChoice,
+    /// The model of sub-agents.
+    pub subagents: ModelChoice,
+    /// Tools of every agent beyond `open` and `search`.
+    pub more_tools: Vec<Arc<dyn Tool>>,
+    /// Put around each tool but those of the orchestrator.
+    pub wrap: Option<Wrap>,
+}
+
+impl Swarm {
+    /// Opens a new run and records what is asked. A contract may be given; else the model proposes one.
+    ///
+    /// # Errors
+    /// When the journal fails, or the run has been opened before.
+    pub async fn begin(
+        run: &Arc<Run>,
+        question: &str,
+        contract: Option<Contract>,
+        settings: &Settings,
+        documents: &Documents,
+    ) -> Result<(), RunError> {
+        if run.with_state(|state| state.status != RunStatus::Empty) {
+            return Err(RunError::Invalid {
+                what: "this run has begun already".to_owned(),
+                hint: "resume it, or begin another".to_owned(),
+            });
+        }
+        let top = documents.list("").unwrap_or_default();
+        let opened = EventKind::RunOpened {
+            question: question.to_owned(),
+            settings: serde_json::to_value(settings).expect("plain data has a JSON form"),
+            documents: top
+                .into_iter()
+                .map(|entry| entry.path)
+                .take(MAX_NOTED)
+                .collect(),
+        };
+        let contract = contract.map(|contract| EventKind::ContractFrozen { contract });
+        run.record(MAIN, std::iter::once(opened).chain(contract).collect())
+            .await
+    }
+
+    /// A run that has begun, with what it needs to go on.
+    ///
+    /// # Errors
+    /// When the run has not begun.
+    pub fn new(run: Arc<Run>, parts: SwarmParts) -> Result<Arc<Self>, RunError> {
+        let SwarmParts {
+            documents,
+            main,
+            subagents,
+            more_tools,
+            wrap,
+        } = parts;
+        let (status, settings) =
+            run.with_state(|state| (state.status.clone(), state.settings.clone()));
+        if status == RunStatus::Empty {
+            return Err(RunError::Invalid {
+                what: "there is no run in this journal".to_owned(),
+                hint: "`k25 swarm list` shows the runs that there are".to_owned(),
+            });
+        }
+        let settings: Settings = serde_json::from_value(settings).unwrap_or_default();
+        let (limits, hits) = match settings.small {
+            true => (OpenLimits::SMALL, 8),
+            false => (OpenLimits::LARGE, 20),
+        };
+        Ok(Arc::new(Swarm {
+            open: Arc::new(Open::new(Arc::clone(&documents), limits)),
+            search: Arc::new(Search::new(Arc::clone(&documents), hits)),
+            run,
+            documents,
+            main,
+            subagents,
+            settings,
+            more_tools,
+            wrap,
+            groups: subagents::Groups::default(),
+        }))
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// Works until the run ends or rests; what was done before is not done again.
+    ///
+    /// # Errors
+    /// When the run rests ([`RunError::Paused`], recorded in the journal), is cancelled, or its
+    /// journal fails. What agents handed in stays in every case.
+    pub async fn go(self: &Arc<Self>) -> Result<(), RunError> {
+        let has_worked = self
+            .run
+            .with_state(|state| !state.tasks.is_empty() || state.status != RunStatus::Running);
+        if has_worked {
+            self.run.record(MAIN, vec![EventKind::RunResumed]).await?;
+        }
+        let result = self.stages().await;
+        match &result {
+            Ok(text) => self.end(text.clone()).await?,
+            Err(RunError::Cancelled) => self.end("cancelled".to_owned()).await?,
+            Err(RunError::Paused(reason)) => self.rest(reason).await?,
+            Err(RunError::Invalid { what, .. }) => self.rest(what).await?,
+            Err(RunError::Journal(_)) => {}
+        }
+        result.map(|_| ())
+    }
+
+    async fn end(&self, text: String) -> Result<(), RunError> {
+        self.run
+            .record(MAIN, vec![EventKind::RunEnded { text }])
+            .await
+    }
+
+    async fn rest(&self, reason: &str) -> Result<(), RunError> {
+        let reason = reason.to_owned();
+        self.run
+            .record(MAIN, vec![EventKind::RunPaused { reason }])
+            .await
+    }
+
+    /// The columns, the main agent, then what is left open. The result is the main agent's last words.
+    async fn stages(self: &Arc<Self>) -> Result<String, RunError> {
+        if self.settings.mode == Mode::Answer {
+            self.answering_agent().work(&self.run, MAIN).await?;
+            return Ok(self.last_words());
+        }
+        let contract = self.contract().await?;
+        self.main_agent(&contract).work(&self.run, MAIN).await?;
+        self.fill_open_places().await?;
+        Ok(self.last_words())
+    }
+
+    fn last_words(&self) -> String {
+        self.run.with_state(|state| {
+            state
+                .tasks
+                .get(MAIN)
+                .map(|task| task.text.clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// The frozen contract; where there is none yet, the model proposes one.
+    async fn contract(self: &Arc<Self>) -> Result<Contract, RunError> {
+        let known = || self.run.with_state(|state| state.contract.clone());
+        if let Some(contract) = known() {
+            return Ok(contract);
+        }
+        let user = self.run.with_state(|state| {
+            let shown: Vec<&str> = state
+                .documents
+                .iter()
+                .take(12)
+                .map(String::as_str)
+                .collect();
+            format!(
+                "{}\nDocuments ({}): {}",
+                state.question,
+                state.documents.len(),
+                shown.join(", ")
+            )
+        });
+        let agent = Agent {
+            max_steps: 4,
+            tools: Toolset::new(vec![Arc::new(DefineTable)]),
+            ..self.agent(&self.main, prompts::CONTRACT.to_owned(), user)
+        };
+        agent.work(&self.run, CONTRACT).await?;
+        known().ok_or_else(|| RunError::Invalid {
+            what: "the model proposed no columns that can be used".to_owned(),
+            hint: "name them: --columns \"name*, version, license\"".to_owned(),
+        })
+    }
+
+    fn agent(&self, model: &ModelChoice, system: String, user: String) -> Agent {
+        Agent {
+            model: model.clone(),
+            system,
+            user,
+            tools: Toolset::default(),
+            thinking: self.settings.main_thinks,
+            max_steps: self.settings.main_steps,
+            context: self.settings.context,
+            stall: Duration::from_secs(self.settings.stall_seconds),
+        }
+    }
+
+    fn question(&self) -> String {
+        self.run.with_state(|state| state.question.clone())
+    }
+
+    fn reading_tools(&self) -> Toolset {
+        let tools = [&self.search, &self.open]
+            .into_iter()
+            .chain(&self.more_tools);
+        Toolset::new(tools.map(|tool| self.wrapped(Arc::clone(tool))).collect())
+    }
+
+    fn wrapped(&self, tool: Arc<dyn Tool>) -> Arc<dyn Tool> {
+        match &self.wrap {
+            Some(wrap) => wrap(tool),
+            None => tool,
+        }
+    }
+
+    fn submitting_tools(&self, contract: &Contract) -> Toolset {
+        let documents = Arc::clone(&self.documents);
+        let submit = SubmitRows::new(&self.run, documents, contract.clone());
+        self.reading_tools().with(self.wrapped(Arc::new(submit)))
+    }
+
+    /// The agent that answers in words.
+    fn answering_agent(&self) -> Agent {
+        let system = prompts::ANSWER.to_owned();
+        Agent {
+            tools: self.reading_tools(),
+            ..self.agent(&self.main, system, self.question())
+        }
+    }
+
+    fn main_agent(self: &Arc<Self>, contract: &Contract) -> Agent {
+        let (instructions, tools) = match self.settings.mode {
+            Mode::Swarm => (prompts::ORCHESTRATOR, self.orchestrator_tools(contract)),
+            Mode::Single | Mode::Answer => (prompts::SINGLE, self.submitting_tools(contract)),
+        };
+        let system = format!("{instructions}\n\n{}", contract.prompt_text());
+        Agent {
+            tools,
+            ..self.agent(&self.main, system, self.question())
+        }
+    }
+
+    fn orchestrator_tools(self: &Arc<Self>, contract: &Contract) -> Toolset {
+        let create = subagents::CreateSubagent::new(&self.run);
+        let assign = subagents::AssignTask::new(self, contract);
+        self.reading_tools()
+            .with(Arc::new(create))
+            .with(Arc::new(assign))
+    }
+
+    /// A sub-agent. Instructions and contract come first and are the same for all, so that a prefix
+    /// cache serves them.
+    fn subagent(&self, contract: &Contract, own: &str, prompt: &str) -> Agent {
+        let mut system = format!("{}\n\n{}", prompts::SUBAGENT, contract.prompt_text());
+        if !own.trim().is_empty() {
+            system.push_str("\n\n");
+            system.push_str(own.trim());
+        }
+        Agent {
+            tools: self.submitting_tools(contract),
+            thinking: self.settings.subagents_think,
+            max_steps: self.settings.subagent_steps,
+            ..self.agent(&self.subagents, system, prompt.to_owned())
+        }
+    }
+}
+
+/// Most entries at the top of the documents that are kept in mind.
+const MAX_NOTED: usize = 2_000;
+/// Beyond this many, what is left is not spelled out: most of them have nothing to do with it.
+const MAX_LEFT: usize = 400;
+/// How many are named.
+const SHOWN_LEFT: usize = 40;
+
+/// Which documents nobody has opened yet, in words for the main agent; `None` if there are none, or
+/// too many to mean anything.
+pub(crate) fn left_note(state: &RunState) -> Option<String> {
+    if state.documents.len() > MAX_LEFT {
+        return None;
+    }
+    let left: Vec<&str> = state
+        .documents
+        .iter()
+        .filter(|entry| !state.opened.contains(*entry))
+        .map(String::as_str)
+        .collect();
+    if left.is_empty() {
+        return None;
+    }
+    let shown = left.len().min(SHOWN_LEFT);
+    let dots = if left.len() > shown { ", …" } else { "" };
+    Some(format!(
+        "Not opened yet ({}): {}{dots}",
+        left.len(),
+        left[..shown].join(", ")
+    ))
+}
+
+/// The words of a task's end, for whoever assigned it.
+fn digest(state: &RunState, id: &str) -> String {
+    let Some(task) = state.tasks.get(id) else {
+        return "failed: no such task".to_owned();
+    };
+    let end = task.end.unwrap_or(TaskEnd::Failed);
+    let mut text = end.as_str().to_owned();
+    let why = crate::table::shortened(task.text.trim(), 200);
+    if end != TaskEnd::Done && !why.is_empty() {
+        text.push_str(&format!(" ({why})"));
+    }
+    if task.rows.is_empty() {
+        text.push_str(", no rows");
+        if end == TaskEnd::Done && !why.is_empty() {
+            text.push_str(&format!(": {why}"));
+        }
+        return text;
+    }
+    let rows: Vec<String> = task
+        .rows
+        .iter()
+        .take(8)
+        .map(|(row, values)| format!("{row} {values} values"))
+        .collect();
+    text.push_str(&format!(": {}", rows.join("; ")));
+    if task.rows.len() > 8 {
+        text.push_str(&format!("; {} rows in all", task.rows.len()));
+    }
+    let open: Vec<String> = state
+        .open_places()
+        .into_iter()
+        .filter(|(row, _)| task.rows.contains_key(row))
+        .map(|(row, columns)| format!("{row}: {}", columns.join(", ")))
+        .collect();
+    if !open.is_empty() {
+        text.push_str(&format!(
+            "\nnot filled: {}",
+            crate::table::shortened(&open.join("; "), 300)
+        ));
+    }
+    text
+}

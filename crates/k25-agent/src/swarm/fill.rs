@@ -1,0 +1,123 @@
+//! Filling what is left open: cells that no agent handed in, and cells that an edit made stale.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{CONTRACT, Swarm, prompts};
+use crate::event::{EventKind, MAIN};
+use crate::run::{RunError, RunState};
+
+/// The agent that fills.
+const FILLER: &str = "filler";
+/// How often the same places are tried in one part of a run.
+const MAX_TRIES: usize = 2;
+
+/// A task to be done.
+struct Fill {
+    row: String,
+    columns: Vec<String>,
+    prompt: String,
+}
+
+impl Swarm {
+    /// Gives each row with open places to a sub-agent, all side by side, until nothing is open or has
+    /// been tried enough.
+    pub(super) async fn fill_open_places(self: &Arc<Self>) -> Result<(), RunError> {
+        loop {
+            let unfinished = self.run.with_state(unfinished);
+            let ids = if unfinished.is_empty() {
+                self.assign_fills().await?
+            } else {
+                unfinished
+            };
+            if ids.is_empty() || self.run.exhausted().is_some() {
+                return Ok(());
+            }
+            let Some(contract) = self.run.with_state(|state| state.contract.clone()) else {
+                return Ok(());
+            };
+            let mut work = JoinSet::new();
+            for id in ids {
+                let (swarm, contract) = (Arc::clone(self), contract.clone());
+                work.spawn(async move { swarm.work_on(&contract, &id).await });
+            }
+            let mut stopped = None;
+            while let Some(joined) = work.join_next().await {
+                match joined {
+                    Ok(Ok(_)) => {}
+                    // The others see the same wish and leave in good order.
+                    Ok(Err(error)) => stopped = stopped.or(Some(error)),
+                    Err(error) => {
+                        let what = format!("an agent panicked: {error}");
+                        let hint = "this is a bug; the run can be resumed".to_owned();
+                        stopped = stopped.or(Some(RunError::Invalid { what, hint }));
+                    }
+                }
+            }
+            if let Some(error) = stopped {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn assign_fills(&self) -> Result<Vec<String>, RunError> {
+        let fills = self.run.with_state(open_fills);
+        let is_known = self
+            .run
+            .with_state(|state| state.agents.contains_key(FILLER));
+        if !fills.is_empty() && !is_known {
+            let kind = EventKind::AgentCreated {
+                name: FILLER.to_owned(),
+                system_prompt: String::new(),
+            };
+            self.run.record(MAIN, vec![kind]).await?;
+        }
+        let mut ids = Vec::with_capacity(fills.len());
+        for fill in fills {
+            if self
+                .run
+                .budget()
+                .tasks
+                .is_some_and(|most| self.run.with_state(|state| state.spent.tasks) >= most)
+            {
+                break;
+            }
+            let number = self.run.with_state(|state| state.order.len() + 1);
+            let id = format!("f{number}");
+            self.record_task(&id, FILLER, &fill.prompt, None, &fill.columns)
+                .await?;
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+}
+
+/// Tasks of a fill that an interruption left behind.
+fn unfinished(state: &RunState) -> Vec<String> {
+    let is_left = |id: &&String| {
+        let task = &state.tasks[*id];
+        task.end.is_none() && task.call.is_none() && *id != MAIN && *id != CONTRACT
+    };
+    state.order.iter().filter(is_left).cloned().collect()
+}
+
+fn open_fills(state: &RunState) -> Vec<Fill> {
+    let fills = state.open_places().into_iter().map(|(row, columns)| {
+        let prompt = prompts::fill(&row, &columns, &state.table.sources(&row));
+        Fill {
+            row,
+            columns,
+            prompt,
+        }
+    });
+    let tried = |fill: &Fill| {
+        let same = state.tasks.values().filter(|task| {
+            task.part == state.parts && task.agent == FILLER && task.prompt == fill.prompt
+        });
+        same.count() >= MAX_TRIES
+    };
+    fills
+        .filter(|fill| !fill.row.is_empty() && !tried(fill))
+        .collect()
+}

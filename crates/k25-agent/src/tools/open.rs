@@ -1,0 +1,168 @@
+//! `open`: a folder's entries, or a document's lines with their numbers.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{CallContext, Calling, FailureKind, Tool, ToolError, ToolOutput};
+use crate::documents::{Document, Documents};
+use crate::table::shortened;
+
+/// Reads documents, a window at a time.
+pub struct Open {
+    documents: Arc<Documents>,
+    limits: OpenLimits,
+}
+
+/// How much one call shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenLimits {
+    /// Lines of a document.
+    pub lines: usize,
+    /// Bytes of a document.
+    pub bytes: usize,
+    /// Bytes of one line; the rest of it is cut off.
+    pub line_bytes: usize,
+    /// Entries of a folder.
+    pub entries: usize,
+}
+
+impl OpenLimits {
+    /// For models with a context of a few thousand tokens.
+    pub const SMALL: OpenLimits = OpenLimits {
+        lines: 60,
+        bytes: 2_400,
+        line_bytes: 400,
+        entries: 60,
+    };
+    /// For models with a context of a hundred thousand tokens and more.
+    pub const LARGE: OpenLimits = OpenLimits {
+        lines: 400,
+        bytes: 24_000,
+        line_bytes: 2_000,
+        entries: 400,
+    };
+}
+
+impl Open {
+    /// The tool over these documents.
+    pub fn new(documents: Arc<Documents>, limits: OpenLimits) -> Self {
+        Open { documents, limits }
+    }
+
+    fn open(&self, path: &str, first: usize) -> Result<String, ToolError> {
+        if let Some(entries) = self.documents.list(path) {
+            let lines = entries
+                .iter()
+                .skip(first - 1)
+                .take(self.limits.entries)
+                .map(|entry| match entry.files {
+                    Some(files) => format!("{} ({files} files)", entry.path),
+                    None => entry.path.clone(),
+                });
+            let mut text = format!("{} entries", entries.len());
+            for line in lines {
+                text.push('\n');
+                text.push_str(&line);
+            }
+            let next = first + self.limits.entries;
+            if next <= entries.len() {
+                text.push_str(&format!("\nmore from line {next}"));
+            }
+            return Ok(text);
+        }
+        let document = self.documents.read(path);
+        let document =
+            document.map_err(|error| ToolError::new(FailureKind::Refused, error.to_string()))?;
+        self.window(&document, first)
+    }
+
+    fn window(&self, document: &Document, first: usize) -> Result<String, ToolError> {
+        let count = document.line_count();
+        if first > count.max(1) {
+            let message = format!("{} has {count} lines", document.path);
+            return Err(ToolError::new(FailureKind::Refused, message));
+        }
+        let mut body = String::new();
+        let mut number = first;
+        while let Some(line) = document.line(number) {
+            let line = format!("\n{number}: {}", shortened(line, self.limits.line_bytes));
+            let is_full =
+                number - first >= self.limits.lines || body.len() + line.len() > self.limits.bytes;
+            if is_full && number > first {
+                break;
+            }
+            body.push_str(&line);
+            number += 1;
+        }
+        let mut text = format!("{} · {count} lines{body}", document.path);
+        if number <= count {
+            text.push_str(&format!("\nmore from line {number}"));
+        }
+        Ok(text)
+    }
+}
+
+impl Tool for Open {
+    fn name(&self) -> &str {
+        "open"
+    }
+
+    fn description(&self) -> &str {
+        "Read a document's numbered lines, or list a folder (\".\" is the top)."
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "path": {"type": "string"},
+                "line": {"type": "integer", "description": "first line"},
+            },
+            "required": ["path"],
+        })
+    }
+
+    fn call(&self, arguments: Value, _: CallContext) -> Calling<'_> {
+        Box::pin(async move {
+            let path = arguments["path"].as_str().unwrap_or_default();
+            let first = arguments["line"]
+                .as_u64()
+                .unwrap_or(1)
+                .clamp(1, u64::from(u32::MAX));
+            self.open(path, first as usize).map(ToolOutput::from)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_and_lists_say_where_they_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = (1..=70).map(|n| format!("line {n}")).collect();
+        std::fs::write(dir.path().join("a.txt"), lines.join("\n")).unwrap();
+        std::fs::write(dir.path().join("long.txt"), "x".repeat(100_000)).unwrap();
+        std::fs::write(dir.path().join("empty.txt"), "").unwrap();
+        let documents = Arc::new(Documents::open(dir.path()).unwrap());
+        let open = Open::new(documents, OpenLimits::SMALL);
+        let text = open.open("a.txt", 1).unwrap();
+        assert!(
+            text.starts_with("a.txt · 70 lines\n1: line 1\n2: line 2\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\n60: line 60\nmore from line 61"), "{text}");
+        assert!(open.open("a.txt", 61).unwrap().ends_with("70: line 70"));
+        assert!(open.open("long.txt", 1).unwrap().len() < 500);
+        assert_eq!(open.open("empty.txt", 1).unwrap(), "empty.txt · 0 lines");
+        assert_eq!(
+            open.open(".", 1).unwrap(),
+            "3 entries\na.txt\nempty.txt\nlong.txt"
+        );
+        let error = open.open("a.txt", 99).unwrap_err();
+        assert_eq!(error.message, "a.txt has 70 lines");
+        assert!(open.open("b.txt", 1).is_err());
+    }
+}

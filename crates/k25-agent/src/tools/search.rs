@@ -1,0 +1,92 @@
+//! `search`: the lines of the documents that answer a few words best.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::{CallContext, Calling, FailureKind, Tool, ToolError, ToolOutput};
+use crate::documents::{Documents, SearchIndex};
+use crate::table::shortened;
+
+/// Full-text search. The index is built when it is first asked.
+pub struct Search {
+    documents: Arc<Documents>,
+    index: OnceCell<Arc<SearchIndex>>,
+    hits: usize,
+}
+
+impl Search {
+    /// The tool over these documents; a call shows at most `hits` lines.
+    pub fn new(documents: Arc<Documents>, hits: usize) -> Self {
+        Search {
+            documents,
+            index: OnceCell::new(),
+            hits,
+        }
+    }
+
+    async fn index(&self) -> Result<&Arc<SearchIndex>, ToolError> {
+        let build = || async {
+            let documents = Arc::clone(&self.documents);
+            let build = tokio::task::spawn_blocking(move || SearchIndex::build(&documents));
+            let failed = |message: String| ToolError::new(FailureKind::Internal, message);
+            let index = build.await.map_err(|error| failed(error.to_string()))?;
+            index
+                .map(Arc::new)
+                .map_err(|error| failed(error.to_string()))
+        };
+        self.index.get_or_try_init(build).await
+    }
+}
+
+impl Tool for Search {
+    fn name(&self) -> &str {
+        "search"
+    }
+
+    fn description(&self) -> &str {
+        "Find lines in the documents by words."
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "query": {"type": "string"},
+                "path": {"type": "string", "description": "only below this path"},
+            },
+            "required": ["query"],
+        })
+    }
+
+    fn timeout(&self) -> Option<std::time::Duration> {
+        // The first call builds the index.
+        Some(std::time::Duration::from_secs(300))
+    }
+
+    fn call(&self, arguments: Value, _: CallContext) -> Calling<'_> {
+        Box::pin(async move {
+            let query = arguments["query"].as_str().unwrap_or_default();
+            let within = arguments["path"].as_str().unwrap_or_default();
+            let within = within.trim_start_matches("./");
+            let within = if within == "." { "" } else { within };
+            let index = self.index().await?;
+            let hits = index
+                .search(query, within, self.hits)
+                .map_err(|error| ToolError::new(FailureKind::Internal, error.to_string()))?;
+            if hits.is_empty() {
+                return Ok("nothing found".to_owned().into());
+            }
+            let lines = hits.iter().map(|hit| {
+                format!(
+                    "{}:{}: {}",
+                    hit.path,
+                    hit.line,
+                    shortened(hit.text.trim(), 160)
+                )
+            });
+            Ok(ToolOutput::from(lines.collect::<Vec<_>>().join("\n")))
+        })
+    }
+}
