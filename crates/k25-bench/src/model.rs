@@ -60,9 +60,9 @@ impl<'a> ModelBench<'a> {
         );
         // What follows measures a model in use, not the page faults of its first hundred tokens.
         let start = Instant::now();
-        bench.model.model().advise_experts(Advice::Populate);
+        bench.model.model().advise(Advice::Populate);
         record(Figure::plain(
-            "entering the experts in the page tables",
+            "entering the weights in the page tables",
             start.elapsed().as_secs_f64(),
             "s",
         ));

@@ -24,23 +24,50 @@ pub struct Model {
 }
 
 impl Model {
-    /// Tells the system how the routed experts, almost all of a checkpoint, will be read. With [`Advice::Populate`] this
-    /// takes about a tenth of a second per GB that is in memory already, and spares the first passes the page faults.
-    pub fn advise_experts(&self, advice: Advice) {
-        self.text.layers.par_iter().for_each(|layer| {
-            if let FeedForward::Moe(moe) = &layer.feed_forward {
-                moe.experts.iter().for_each(|expert| expert.advise(advice));
-            }
-        });
+    /// Tells the system how the language model's matrices will be read; the embedding is left out, of which a pass reads a
+    /// few rows. With [`Advice::Populate`] this takes about a tenth of a second per GB that is in memory already, and
+    /// spares the first passes the page faults.
+    pub fn advise(&self, advice: Advice) {
+        self.text
+            .layers
+            .par_iter()
+            .flat_map_iter(LayerWeights::matrices)
+            .chain([&self.text.lm_head])
+            .for_each(|matrix| matrix.advise(advice));
     }
 }
 
-impl Mlp {
-    /// Tells the system how these matrices will be read.
-    pub fn advise(&self, advice: Advice) {
-        [&self.gate, &self.up, &self.down]
+impl<M, N> LayerWeights<M, N> {
+    /// Every matrix of the layer.
+    pub fn matrices(&self) -> impl Iterator<Item = &M> {
+        let MlaWeights {
+            query,
+            kv_a,
+            kv_b,
+            output,
+            ..
+        } = &self.attention;
+        let (first, second) = match query {
+            QueryWeights::LowRank { a, b, .. } => (a, Some(b)),
+            QueryWeights::Direct(projection) => (projection, None),
+        };
+        let (router, dense, experts): (_, _, &[Mlp<M>]) = match &self.feed_forward {
+            FeedForward::Dense(mlp) => (None, Some(mlp), &[]),
+            FeedForward::Moe(moe) => (Some(&moe.router.weight), moe.shared.as_ref(), &moe.experts),
+        };
+        let mlps = dense.into_iter().chain(experts).flat_map(Mlp::matrices);
+        [first, kv_a, kv_b, output]
             .into_iter()
-            .for_each(|linear| linear.advise(advice));
+            .chain(second)
+            .chain(router)
+            .chain(mlps)
+    }
+}
+
+impl<M> Mlp<M> {
+    /// Gate, up and down.
+    pub fn matrices(&self) -> [&M; 3] {
+        [&self.gate, &self.up, &self.down]
     }
 }
 

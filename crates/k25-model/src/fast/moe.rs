@@ -98,7 +98,9 @@ impl Fast<'_> {
     fn fetch_experts(&self, weights: &MoeWeights, visits: &Visits) {
         if self.model.options().fetch_ahead {
             for (expert, _) in &visits.experts {
-                weights.experts[*expert].advise(crate::Advice::WillNeed);
+                for matrix in weights.experts[*expert].matrices() {
+                    matrix.advise(crate::Advice::WillNeed);
+                }
             }
         }
     }
