@@ -35,7 +35,7 @@ pub use template::{
     KwargsError, Prompt, RenderOptions, fill_media, image_prompt, render, video_chunk_prompt,
 };
 pub use tokenizer::{
-    TIKTOKEN_FILE, TOKENIZER_CONFIG_FILE, Tokenizer, TokenizerError, write_tiktoken,
+    TIKTOKEN_FILE, TOKENIZER_CONFIG_FILE, Tokenizer, TokenizerError, split_pieces, write_tiktoken,
     write_tokenizer_config,
 };
 pub use tool_declaration::{

@@ -56,6 +56,12 @@ pub struct Tokenizer {
     specials: SpecialVocabulary,
 }
 
+/// The pieces of a text that byte-pair encoding works on one by one; together they are the whole text. Whoever makes a vocabulary
+/// counts these.
+pub fn split_pieces(text: &str) -> impl Iterator<Item = &str> {
+    Pieces::new(text)
+}
+
 impl Tokenizer {
     /// Reads `tiktoken.model` and `tokenizer_config.json` from a checkpoint folder.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, TokenizerError> {

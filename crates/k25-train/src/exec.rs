@@ -11,11 +11,11 @@ use k25_model::weights::{MlaWeights, Mlp, MoeWeights};
 use crate::arena::Arena;
 use crate::model::{Norm, TrainModel};
 use crate::params::Param;
-use crate::tape::head::{HeadGradients, cross_entropy};
-use crate::tape::mla::{MlaGeometry, Segments};
 use crate::tape::{Act, Tape};
+use crate::tape::{HeadGradients, cross_entropy};
+use crate::tape::{MlaGeometry, Segments};
 
-pub use crate::tape::head::HeadLoss;
+pub use crate::tape::HeadLoss;
 
 /// What the operators need to know of the model beside its weights.
 #[derive(Debug, Clone)]

@@ -88,6 +88,14 @@ impl TrainModel {
         train
     }
 
+    /// Takes over what a configuration says about positions, so that a model goes on with a longer context.
+    pub fn set_positions(&mut self, config: &ModelConfig) {
+        let text = &mut Arc::make_mut(&mut self.config).text;
+        text.rope_scaling = config.text.rope_scaling;
+        text.rope_theta = config.text.rope_theta;
+        text.max_position_embeddings = config.text.max_position_embeddings;
+    }
+
     /// A model of this shape, all values zero. A vision tower is left out.
     fn shaped(mut config: ModelConfig) -> Self {
         config.vision = None;

@@ -1,19 +1,39 @@
 //! Loops compiled for the widest vectors that the processor has.
 //!
-//! [`wide`] runs a closure inside a function that the compiler builds for AVX2 or AVX-512; what the
-//! closure calls must be `#[inline(always)]` to be built with it. Sums keep sixteen partial sums in
-//! a fixed order, so a result does not depend on the vectors' width.
-
-use pulp::Arch;
+//! A function declared by [`wide!`] has its body inside a function that the compiler builds for AVX2 or AVX-512; what the body
+//! calls must be `#[inline(always)]` to be built with it (a closure may not be, and would then compute without fused
+//! multiply-add). Sums keep sixteen partial sums in a fixed order, so a result does not depend on the vectors' width.
 
 /// Partial sums of a reduction.
 pub const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest vectors of this processor.
-#[inline(always)]
-pub fn wide<R>(work: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(work)
+/// Declares a function whose body is compiled for the widest vectors of the processor it runs on. Every reference among its
+/// parameters has the lifetime that stands after its name.
+macro_rules! wide {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<$life:lifetime>(
+        $($parameter:ident: $kind:ty),* $(,)?
+    ) -> $result:ty $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "declared by a macro")]
+        $vis fn $name<$life>($($parameter: $kind),*) -> $result {
+            struct Work<$life> {
+                $($parameter: $kind),*
+            }
+            impl<$life> pulp::WithSimd for Work<$life> {
+                type Output = $result;
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _simd: S) -> $result {
+                    let Self { $($parameter),* } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Work { $($parameter),* })
+        }
+    };
 }
+
+pub(crate) use wide;
 
 /// e^x, relative error below 3e-7; arguments beyond ±87 are clamped.
 #[inline(always)]
@@ -94,21 +114,43 @@ pub fn max(x: &[f32]) -> f32 {
     reduce(x, x, f32::NEG_INFINITY, |max, x, _| larger(max, x), larger)
 }
 
-/// `into += x`, all at the widest vectors.
-pub fn accumulate(into: &mut [f32], x: &[f32]) {
-    debug_assert_eq!(into.len(), x.len(), "lengths of a sum");
-    wide(|| {
+wide! {
+    /// `into += x`.
+    pub fn accumulate<'a>(into: &'a mut [f32], x: &'a [f32]) -> () {
+        debug_assert_eq!(into.len(), x.len(), "lengths of a sum");
         for (into, x) in into.iter_mut().zip(x) {
             *into += x;
         }
-    });
+    }
 }
 
-/// Σ xᵢ² in f64, in blocks, so that long vectors lose nothing.
-pub fn square_sum(x: &[f32]) -> f64 {
-    x.chunks(4096)
-        .map(|block| f64::from(wide(|| dot(block, block))))
-        .sum()
+wide! {
+    /// `into += factor · x`.
+    pub fn accumulate_scaled<'a>(into: &'a mut [f32], factor: f32, x: &'a [f32]) -> () {
+        for (into, x) in into.iter_mut().zip(x) {
+            *into = x.mul_add(factor, *into);
+        }
+    }
+}
+
+wide! {
+    /// `into ← a · into + b · x`.
+    pub fn blend<'a>(into: &'a mut [f32], a: f32, b: f32, x: &'a [f32]) -> () {
+        for (into, x) in into.iter_mut().zip(x) {
+            *into = a * *into + b * x;
+        }
+    }
+}
+
+wide! {
+    /// Σ xᵢ² in f64, in blocks, so that long vectors lose nothing.
+    pub fn square_sum<'a>(x: &'a [f32]) -> f64 {
+        let mut total = 0.0;
+        for block in x.chunks(4096) {
+            total += f64::from(dot(block, block));
+        }
+        total
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +161,7 @@ mod tests {
     fn the_exponential_is_exact_to_a_few_roundings() {
         for step in -8_600..8_600 {
             let x = step as f32 * 0.01;
-            let (found, expected) = (f64::from(wide(|| exp(x))), f64::from(x).exp());
+            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
             // Two units in the last place of f32, and the polynomial's 2e-7.
             assert!(
                 (found - expected).abs() <= 3e-7 * expected,

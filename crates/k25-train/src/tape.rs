@@ -9,15 +9,18 @@ use crate::simd::accumulate;
 
 mod attention;
 mod embed;
-pub(crate) mod head;
+mod head;
 mod linear;
-pub(crate) mod mla;
+mod mla;
 mod moe;
 mod norm;
+mod qkv;
 mod swiglu;
 
 pub use attention::Segment;
+pub use head::{HeadGradients, HeadLoss, cross_entropy};
 pub use mla::{MlaGeometry, Segments};
+pub use qkv::QkvGeometry;
 
 /// Names an activation of a [`Tape`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl<'a> Tape<'a> {
     }
 
     /// Where buffers come from.
-    pub(crate) fn arena(&mut self) -> &mut Arena {
+    pub fn arena(&mut self) -> &mut Arena {
         self.arena
     }
 

@@ -4,6 +4,8 @@
 //! Buffers are packed `[segment][head][row][dim]`, so that a head of a segment is one matrix.
 //! Suffixes: `q` rows of a block of queries, `k` rows of keys.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use crate::matmul::{Mat, Store, multiply, multiply_strided};
@@ -130,21 +132,33 @@ pub(super) fn forward(shape: Shape, head: HeadForward<'_>, scratch: &mut Scratch
         let scores = &mut scratch.probabilities[..queries * keys];
         let k = Mat::new(&head.k[..keys * key_dim], keys, key_dim);
         multiply(scores, Store::Set, Mat::new(q, queries, key_dim), k.t());
-        wide(|| {
-            for (row, (scores, log_sum)) in scores.chunks_exact_mut(keys).zip(log_sums).enumerate()
-            {
-                let seen = if shape.causal { first + row + 1 } else { keys };
-                let (scores, unseen) = scores.split_at_mut(seen);
-                let (row_max, row_log_sum) = softmax(scores, shape.scale);
-                unseen.fill(0.0);
-                *log_sum = row_log_sum;
-                largest = largest.max(row_max);
-            }
-        });
+        largest = largest.max(softmax_rows(scores, keys, first, shape, log_sums));
         let v = Mat::new(&head.v[..keys * value_dim], keys, value_dim);
         multiply(context, Store::Set, Mat::new(scores, queries, keys), v);
     }
     largest
+}
+
+wide! {
+    /// Probabilities out of the scores of a block whose first query is `first`; returns the largest score.
+    fn softmax_rows<'a>(
+        scores: &'a mut [f32],
+        keys: usize,
+        first: usize,
+        shape: Shape,
+        log_sums: &'a mut [f32],
+    ) -> f32 {
+        let mut largest = f32::NEG_INFINITY;
+        for (row, (scores, log_sum)) in scores.chunks_exact_mut(keys).zip(log_sums).enumerate() {
+            let seen = if shape.causal { first + row + 1 } else { keys };
+            let (scores, unseen) = scores.split_at_mut(seen);
+            let (row_max, row_log_sum) = softmax(scores, shape.scale);
+            unseen.fill(0.0);
+            *log_sum = row_log_sum;
+            largest = if row_max > largest { row_max } else { largest };
+        }
+        largest
+    }
 }
 
 /// Softmax of scaled scores in place; the largest of them, and the logarithm of the sum of their exponentials.
@@ -189,16 +203,7 @@ pub(super) fn backward(shape: Shape, head: HeadBackward<'_>, scratch: &mut Scrat
         );
         multiply(p, Store::Set, Mat::new(q, queries, key_dim), k.t());
         multiply(ds, Store::Set, d_context_matrix, v.t());
-        wide(|| {
-            for (row, log_sum) in log_sums.iter().enumerate() {
-                let seen = if shape.causal { first + row + 1 } else { keys };
-                let values = row * value_dim..(row + 1) * value_dim;
-                let along = dot(&context[values.clone()], &d_context[values]);
-                let scores = row * keys..(row + 1) * keys;
-                let (p, ds) = (&mut p[scores.clone()], &mut ds[scores]);
-                score_gradients(p, ds, seen, shape.scale, *log_sum, along);
-            }
-        });
+        gradient_rows(p, ds, keys, first, shape, log_sums, context, d_context);
         let (p, ds) = (Mat::new(p, queries, keys), Mat::new(ds, queries, keys));
         multiply(
             &mut head.dv[..keys * value_dim],
@@ -213,6 +218,27 @@ pub(super) fn backward(shape: Shape, head: HeadBackward<'_>, scratch: &mut Scrat
             Mat::new(q, queries, key_dim),
         );
         multiply_strided(q, key_dim, Store::Set, ds, k);
+    }
+}
+
+wide! {
+    fn gradient_rows<'a>(
+        p: &'a mut [f32],
+        ds: &'a mut [f32],
+        keys: usize,
+        first: usize,
+        shape: Shape,
+        log_sums: &'a [f32],
+        context: &'a [f32],
+        d_context: &'a [f32],
+    ) -> () {
+        let contexts = context.chunks_exact(shape.value_dim).zip(d_context.chunks_exact(shape.value_dim));
+        let rows = p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
+        for (row, ((p, ds), (context, d_context))) in rows.zip(contexts).enumerate() {
+            let seen = if shape.causal { first + row + 1 } else { keys };
+            let along = dot(context, d_context);
+            score_gradients(p, ds, seen, shape.scale, log_sums[row], along);
+        }
     }
 }
 
@@ -236,6 +262,11 @@ fn score_gradients(
     ds_unseen.fill(0.0);
 }
 
+thread_local! {
+    /// A thread's scratch stays from task to task: fresh memory costs more than the arithmetic of a short head.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 /// Runs `work` on every task with a scratch of its thread, and collects the results in order.
 pub(super) fn for_each_head<T: Send, R: Send>(
     tasks: Vec<T>,
@@ -244,6 +275,6 @@ pub(super) fn for_each_head<T: Send, R: Send>(
     tasks
         .into_par_iter()
         .with_max_len(1)
-        .map_init(Scratch::default, |scratch, task| work(task, scratch))
+        .map(|task| SCRATCH.with_borrow_mut(|scratch| work(task, scratch)))
         .collect()
 }

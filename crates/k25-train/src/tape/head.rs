@@ -23,7 +23,7 @@ pub struct HeadLoss {
 }
 
 /// Where gradients go.
-pub(crate) struct HeadGradients<'a> {
+pub struct HeadGradients<'a> {
     /// Gradient of the rows, `[rows, hidden]`; overwritten.
     pub x: &'a mut [f32],
     /// Gradient of the head; added to.
@@ -33,7 +33,7 @@ pub(crate) struct HeadGradients<'a> {
 }
 
 /// Cross-entropy of `targets` under the head's logits of rows `x`; with `gradients`, those of Σ weight · loss.
-pub(crate) fn cross_entropy(
+pub fn cross_entropy(
     params: &[f32],
     head: Param,
     x: &[f32],
@@ -82,27 +82,29 @@ fn to_gradients(
             let rows = logits.chunks_exact_mut(vocab).zip(targets).enumerate();
             rows.map(move |(row, (logits, target))| {
                 let weight = weights.map(|weights| weights[task * TASK + row]);
-                wide(|| row_loss(logits, *target as usize, weight))
+                row_loss(logits, *target as usize, weight)
             })
             .collect::<Vec<_>>()
         })
         .collect()
 }
 
-#[inline(always)]
-fn row_loss(logits: &mut [f32], target: usize, weight: Option<f32>) -> (f32, bool) {
-    let largest = max(logits);
-    let logit = logits[target];
-    for value in logits.iter_mut() {
-        *value = exp(*value - largest);
-    }
-    let total = sum(logits);
-    if let Some(weight) = weight {
-        let factor = weight / total;
+wide! {
+    /// Loss and hit of one row; with a weight, its logits become their gradients.
+    fn row_loss<'a>(logits: &'a mut [f32], target: usize, weight: Option<f32>) -> (f32, bool) {
+        let largest = max(logits);
+        let logit = logits[target];
         for value in logits.iter_mut() {
-            *value *= factor;
+            *value = exp(*value - largest);
         }
-        logits[target] -= weight;
+        let total = sum(logits);
+        if let Some(weight) = weight {
+            let factor = weight / total;
+            for value in logits.iter_mut() {
+                *value *= factor;
+            }
+            logits[target] -= weight;
+        }
+        (total.ln() + largest - logit, logit >= largest)
     }
-    (total.ln() + largest - logit, logit >= largest)
 }

@@ -47,16 +47,18 @@ impl Tape<'_> {
         let (a, b) = (self.data(x), self.data(y));
         sum.par_chunks_mut(ELEMENTS)
             .zip(a.par_chunks(ELEMENTS).zip(b.par_chunks(ELEMENTS)))
-            .for_each(|(sum, (a, b))| {
-                wide(|| {
-                    for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-                        *sum = a + b;
-                    }
-                });
-            });
+            .for_each(|(sum, (a, b))| add(sum, a, b));
         let sum = self.push(sum, rows, cols);
         self.record(Add { x, y, sum });
         sum
+    }
+}
+
+wide! {
+    fn add<'a>(sum: &'a mut [f32], x: &'a [f32], y: &'a [f32]) -> () {
+        for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
+            *sum = x + y;
+        }
     }
 }
 

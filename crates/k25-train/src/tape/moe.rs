@@ -1,5 +1,7 @@
 //! Mixture of experts: the router, the chosen experts as grouped products, and the shared expert.
 
+use std::cell::RefCell;
+
 use k25_kernels::{RouterShape, route};
 use k25_model::weights::MoeWeights;
 use rayon::prelude::*;
@@ -10,7 +12,7 @@ use super::{Act, Backward, Operator, Tape};
 use crate::arena::Arena;
 use crate::matmul::{Mat, Store, multiply, par_multiply};
 use crate::params::Param;
-use crate::simd::{dot, sigmoid, wide};
+use crate::simd::{accumulate_scaled, dot, sigmoid, wide};
 
 /// Visits of an expert that one task of the forward pass handles.
 const VISITS: usize = 256;
@@ -123,11 +125,7 @@ impl Visits {
                         let visit = *visit as usize;
                         let brought = &brought[visit * width..(visit + 1) * width];
                         let weight = if weighted { self.weights[visit] } else { 1.0 };
-                        wide(|| {
-                            for (into, value) in row.iter_mut().zip(brought) {
-                                *into = value.mul_add(weight, *into);
-                            }
-                        });
+                        accumulate_scaled(row, weight, brought);
                     }
                 }
             });
@@ -262,29 +260,24 @@ fn run_experts(
             tasks.push((expert, part, b, y));
         }
     }
-    tasks.into_par_iter().with_max_len(1).for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(rows, hidden), (expert, part, before, y)| {
-            let (gate_up, down) = experts.matrices(params, expert);
-            let count = part.len();
-            rows.resize(count * experts.hidden, 0.0);
-            hidden.resize(count * experts.inner, 0.0);
-            visits.gather(part, x, rows);
-            multiply(
-                before,
-                Store::Set,
-                Mat::new(rows, count, experts.hidden),
-                gate_up.t(),
-            );
-            swiglu::activate(before, experts.inner, hidden);
-            multiply(
-                y,
-                Store::Set,
-                Mat::new(hidden, count, experts.inner),
-                down.t(),
-            );
-        },
-    );
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|(expert, part, before, y)| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let (gate_up, down) = experts.matrices(params, expert);
+                let count = part.len();
+                scratch.x.resize(count * experts.hidden, 0.0);
+                scratch.hidden.resize(count * experts.inner, 0.0);
+                let (rows, hidden) = (&mut scratch.x, &mut scratch.hidden);
+                visits.gather(part, x, rows);
+                let rows = Mat::new(rows, count, experts.hidden);
+                multiply(before, Store::Set, rows, gate_up.t());
+                swiglu::activate(before, experts.inner, hidden);
+                let hidden = Mat::new(hidden, count, experts.inner);
+                multiply(y, Store::Set, hidden, down.t());
+            });
+        });
 }
 
 /// What one expert's gradient needs.
@@ -298,13 +291,17 @@ struct ExpertTask<'a> {
     param_grads: &'a mut [f32],
 }
 
-/// Buffers of a thread.
+/// Buffers of a thread, kept from task to task.
 #[derive(Default)]
 struct Scratch {
     x: Vec<f32>,
     dy: Vec<f32>,
     hidden: Vec<f32>,
     d_before: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Moe {
@@ -332,18 +329,15 @@ impl Moe {
         let dy = Mat::new(&scratch.dy, count, e.hidden);
         // The gradient of the unweighted hidden values; weights come in below.
         multiply(&mut scratch.hidden, Store::Set, dy, down);
-        wide(|| {
-            let rows = scratch
-                .hidden
-                .chunks_exact_mut(e.inner)
-                .zip(task.before.chunks_exact(2 * e.inner));
-            let rows = rows.zip(scratch.d_before.chunks_exact_mut(2 * e.inner));
-            for (((hidden, before), d_before), (weight, d_weight)) in
-                rows.zip(weights.iter().zip(task.d_weights))
-            {
-                *d_weight = weighted_backward(before, *weight, hidden, d_before);
-            }
-        });
+        let (hidden, d_before) = (&mut scratch.hidden, &mut scratch.d_before);
+        visits_backward(
+            task.before,
+            e.inner,
+            weights,
+            hidden,
+            d_before,
+            task.d_weights,
+        );
         let hidden = Mat::new(&scratch.hidden, count, e.inner);
         let d_before = Mat::new(&scratch.d_before, count, 2 * e.inner);
         let (d_gate_up, d_down) = task.param_grads.split_at_mut(2 * e.hidden * e.inner);
@@ -385,12 +379,9 @@ impl Moe {
         // Busy experts first, so that no thread ends with the largest.
         tasks.sort_by_key(|task| std::cmp::Reverse(task.d_weights.len()));
         let (params, x) = (grads.params, &grads.values[self.x.0].data);
-        tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each_init(Scratch::default, |scratch, task| {
-                self.expert_backward(params, x, dy, task, scratch);
-            });
+        tasks.into_par_iter().with_max_len(1).for_each(|task| {
+            SCRATCH.with_borrow_mut(|scratch| self.expert_backward(params, x, dy, task, scratch));
+        });
         (dx, d_weights)
     }
 
@@ -425,6 +416,23 @@ impl Moe {
     }
 }
 
+wide! {
+    fn visits_backward<'a>(
+        before: &'a [f32],
+        inner: usize,
+        weights: &'a [f32],
+        hidden: &'a mut [f32],
+        d_before: &'a mut [f32],
+        d_weights: &'a mut [f32],
+    ) -> () {
+        let rows = hidden.chunks_exact_mut(inner).zip(before.chunks_exact(2 * inner));
+        let rows = rows.zip(d_before.chunks_exact_mut(2 * inner));
+        for (((hidden, before), d_before), (weight, d_weight)) in rows.zip(weights.iter().zip(d_weights)) {
+            *d_weight = weighted_backward(before, *weight, hidden, d_before);
+        }
+    }
+}
+
 /// As [`swiglu::activate_backward`] for a visit with a weight: leaves the weighted hidden values in `hidden`, and
 /// returns the gradient of the weight.
 #[inline(always)]
@@ -432,7 +440,8 @@ fn weighted_backward(before: &[f32], weight: f32, hidden: &mut [f32], d_before: 
     let inner = hidden.len();
     let (gate, up) = before.split_at(inner);
     let (d_gate, d_up) = d_before.split_at_mut(inner);
-    let (up, d_gate, d_up) = (&up[..inner], &mut d_gate[..inner], &mut d_up[..inner]);
+    let (gate, up) = (&gate[..inner], &up[..inner]);
+    let (d_gate, d_up) = (&mut d_gate[..inner], &mut d_up[..inner]);
     // First the sigmoids and the hidden values, in the places of what is made from them.
     for i in 0..inner {
         d_gate[i] = sigmoid(gate[i]);

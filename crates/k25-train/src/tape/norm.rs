@@ -82,25 +82,35 @@ pub(super) fn rms_forward(
     y: &mut [f32],
     scales: &mut [f32],
 ) {
-    let width = weight.len();
     y.par_chunks_mut(ROWS * y_stride)
         .zip(
             x.par_chunks(ROWS * x_stride)
                 .zip(scales.par_chunks_mut(ROWS)),
         )
-        .for_each(|(y, (x, scales))| {
-            wide(|| {
-                let rows = y.chunks_exact_mut(y_stride).zip(x.chunks_exact(x_stride));
-                for ((y, x), scale) in rows.zip(scales) {
-                    let x = &x[..width];
-                    let mean_square = dot(x, x) / width as f32;
-                    *scale = 1.0 / (mean_square + eps).sqrt();
-                    for ((y, x), weight) in y[..width].iter_mut().zip(x).zip(weight) {
-                        *y = weight * (x * *scale);
-                    }
-                }
-            });
-        });
+        .for_each(|(y, (x, scales))| norm_rows(weight, eps, x, x_stride, y, y_stride, scales));
+}
+
+wide! {
+    fn norm_rows<'a>(
+        weight: &'a [f32],
+        eps: f32,
+        x: &'a [f32],
+        x_stride: usize,
+        y: &'a mut [f32],
+        y_stride: usize,
+        scales: &'a mut [f32],
+    ) -> () {
+        let width = weight.len();
+        let rows = y.chunks_exact_mut(y_stride).zip(x.chunks_exact(x_stride));
+        for ((y, x), scale) in rows.zip(scales) {
+            let x = &x[..width];
+            let mean_square = dot(x, x) / width as f32;
+            *scale = 1.0 / (mean_square + eps).sqrt();
+            for ((y, x), weight) in y[..width].iter_mut().zip(x).zip(weight) {
+                *y = weight * (x * *scale);
+            }
+        }
+    }
 }
 
 /// Turns the gradient of the result, `[rows, width]`, into that of `x` in place, and adds to that of the weights.
@@ -119,18 +129,30 @@ pub(super) fn rms_backward(
         .zip(x.par_chunks(ROWS * x_stride).zip(scales.par_chunks(ROWS)))
         .map(|(grad, (x, scales))| {
             let mut weight_grad = vec![0.0; width];
-            wide(|| {
-                let rows = grad.chunks_exact_mut(width).zip(x.chunks_exact(x_stride));
-                for ((grad, x), scale) in rows.zip(scales) {
-                    rms_backward_row(weight, &x[..width], *scale, grad, &mut weight_grad);
-                }
-            });
+            norm_rows_backward(weight, x, x_stride, scales, grad, &mut weight_grad);
             weight_grad
         })
         .collect();
     // In the order of rows, so that the sum does not depend on the threads.
     for partial in partial {
         accumulate(weight_grad, &partial);
+    }
+}
+
+wide! {
+    fn norm_rows_backward<'a>(
+        weight: &'a [f32],
+        x: &'a [f32],
+        x_stride: usize,
+        scales: &'a [f32],
+        grad: &'a mut [f32],
+        weight_grad: &'a mut [f32],
+    ) -> () {
+        let width = weight.len();
+        let rows = grad.chunks_exact_mut(width).zip(x.chunks_exact(x_stride));
+        for ((grad, x), scale) in rows.zip(scales) {
+            rms_backward_row(weight, &x[..width], *scale, grad, weight_grad);
+        }
     }
 }
 

@@ -163,50 +163,40 @@ pub(super) fn backward(
     grads.arena.give(d_before);
 }
 
-/// `hidden ← silu(gate) ⊙ up`, row by row.
-pub(super) fn activate(before: &[f32], inner: usize, hidden: &mut [f32]) {
-    wide(|| {
-        for (hidden, before) in hidden
-            .chunks_exact_mut(inner)
-            .zip(before.chunks_exact(2 * inner))
-        {
+wide! {
+    /// `hidden ← silu(gate) ⊙ up`, row by row.
+    pub(super) fn activate<'a>(before: &'a [f32], inner: usize, hidden: &'a mut [f32]) -> () {
+        for (hidden, before) in hidden.chunks_exact_mut(inner).zip(before.chunks_exact(2 * inner)) {
             let (gate, up) = before.split_at(inner);
             for ((hidden, gate), up) in hidden.iter_mut().zip(gate).zip(up) {
                 *hidden = gate * sigmoid(*gate) * up;
             }
         }
-    });
+    }
 }
 
-/// Takes gradients of the hidden values in `hidden`; leaves the hidden values themselves there, and
-/// the gradients of what they were made from in `d_before`.
-pub(super) fn activate_backward(
-    before: &[f32],
-    inner: usize,
-    hidden: &mut [f32],
-    d_before: &mut [f32],
-) {
-    wide(|| {
-        let rows = hidden
-            .chunks_exact_mut(inner)
-            .zip(before.chunks_exact(2 * inner));
+wide! {
+    /// Takes gradients of the hidden values in `hidden`; leaves the hidden values themselves there, and
+    /// the gradients of what they were made from in `d_before`.
+    pub(super) fn activate_backward<'a>(
+        before: &'a [f32],
+        inner: usize,
+        hidden: &'a mut [f32],
+        d_before: &'a mut [f32],
+    ) -> () {
+        let rows = hidden.chunks_exact_mut(inner).zip(before.chunks_exact(2 * inner));
         for ((hidden, before), d_before) in rows.zip(d_before.chunks_exact_mut(2 * inner)) {
             let (gate, up) = before.split_at(inner);
             let (d_gate, d_up) = d_before.split_at_mut(inner);
-            let up = &up[..inner];
-            let (d_gate, d_up, hidden) = (
-                &mut d_gate[..inner],
-                &mut d_up[..inner],
-                &mut hidden[..inner],
-            );
-            for i in 0..inner {
-                let (g, u, grad) = (gate[i], up[i], hidden[i]);
-                let s = sigmoid(g);
-                let silu = g * s;
-                d_gate[i] = grad * u * s * (1.0 + g * (1.0 - s));
-                d_up[i] = grad * silu;
-                hidden[i] = silu * u;
+            let inputs = hidden.iter_mut().zip(gate.iter().zip(up));
+            for ((hidden, (gate, up)), (d_gate, d_up)) in inputs.zip(d_gate.iter_mut().zip(d_up)) {
+                let grad = *hidden;
+                let s = sigmoid(*gate);
+                let silu = gate * s;
+                *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
+                *d_up = grad * silu;
+                *hidden = silu * up;
             }
         }
-    });
+    }
 }

@@ -1,5 +1,7 @@
 //! The trainer from the outside.
 
+mod data;
+mod export;
 mod golden;
 mod gradients;
 mod models;

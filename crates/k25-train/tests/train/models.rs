@@ -11,6 +11,12 @@ pub fn tiny_config() -> ModelConfig {
     let mut config = ModelConfig::kimi_k25();
     config.vision = None;
     tiny_text(&mut config.text);
+    (
+        config.bos_token_id,
+        config.eos_token_ids,
+        config.pad_token_id,
+    ) = (Some(0), vec![1], Some(2));
+    config.media_placeholder_token_id = Some(3);
     config
 }
 
