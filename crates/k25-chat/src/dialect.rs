@@ -4,6 +4,7 @@
 //! [`ChatEvent`](crate::ChatEvent)s the way that client expects them. Both directions stand here, so that
 //! the server and the client of an endpoint agree by construction. Nothing here opens a socket.
 
+pub mod anthropic;
 mod fields;
 pub mod openai;
 

@@ -1,6 +1,7 @@
 //! The routes, one file per dialect.
 
 mod chat_completions;
+mod messages;
 mod models;
 mod operations;
 mod tokens;
@@ -23,6 +24,10 @@ use crate::request_log::{self, Asker, RequestId};
 /// Every path that is served, as metrics and logs name it.
 pub(crate) const PATHS: &[&str] = &[
     "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/anthropic/v1/messages",
+    "/anthropic/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/{model}",
     "/v1/tokenizers/estimate-token-count",
@@ -34,6 +39,12 @@ pub(crate) const PATHS: &[&str] = &[
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions::create))
+        .merge(messages_routes("/v1/messages", "/v1/messages/count_tokens"))
+        // The hosted service's address for Anthropic's clients ends in /anthropic.
+        .merge(messages_routes(
+            "/anthropic/v1/messages",
+            "/anthropic/v1/messages/count_tokens",
+        ))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route(
@@ -52,6 +63,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             request_log::layer,
         ))
         .with_state(app)
+}
+
+fn messages_routes(create: &str, count_tokens: &str) -> Router<Arc<App>> {
+    Router::new()
+        .route(create, post(messages::create))
+        .route(count_tokens, post(messages::count_tokens))
 }
 
 async fn unknown_path() -> Response {

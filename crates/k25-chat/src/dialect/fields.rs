@@ -180,6 +180,19 @@ impl Fields {
             .transpose()
     }
 
+    pub(super) fn array(&mut self, key: &str) -> Read<Option<Vec<JsonValue>>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(JsonValue::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(self.unexpected(key, "an array", &other)),
+        }
+    }
+
+    /// A key's value, left in its place.
+    pub(super) fn peek(&self, key: &str) -> Option<&JsonValue> {
+        self.object.get(key)
+    }
+
     /// The keys that were not taken.
     pub(super) fn into_object(self) -> JsonObject {
         self.object
