@@ -78,6 +78,22 @@ unsafe fn eight_row_sums(
     _mm512_add_epi32(_mm512_add_epi32(p0, p1), _mm512_add_epi32(p2, p3))
 }
 
+/// An operation on both halves of a register: for the three instructions that Miri does not know, so that it can interpret
+/// everything else of this level.
+#[cfg(miri)]
+unsafe fn by_halves(
+    a: __m512,
+    b: __m512,
+    operation: unsafe fn(__m256, __m256) -> __m256,
+) -> __m512 {
+    let low = operation(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b));
+    let high = operation(
+        _mm512_extractf32x8_ps::<1>(a),
+        _mm512_extractf32x8_ps::<1>(b),
+    );
+    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+}
+
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
@@ -141,10 +157,16 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        #[cfg(miri)]
+        return by_halves(a, b, |a, b| _mm256_max_ps(a, b));
+        #[cfg(not(miri))]
         _mm512_max_ps(a, b)
     }
     #[inline(always)]
     unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        #[cfg(miri)]
+        return by_halves(a, b, |a, b| _mm256_min_ps(a, b));
+        #[cfg(not(miri))]
         _mm512_min_ps(a, b)
     }
     #[inline(always)]
@@ -169,6 +191,11 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn to_i32(x: __m512) -> __m512i {
+        #[cfg(miri)]
+        return _mm512_castps_si512(by_halves(x, x, |x, _| {
+            _mm256_castsi256_ps(_mm256_cvtps_epi32(x))
+        }));
+        #[cfg(not(miri))]
         _mm512_cvtps_epi32(x)
     }
     #[inline(always)]

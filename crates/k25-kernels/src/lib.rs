@@ -25,8 +25,8 @@
 //!
 //! A test can only run the levels of the processor it runs on, and prints which those were. The AVX-512 level differs from the
 //! AVX2 level in `avx512.rs` alone, one instruction or two per operation. `tests/small.rs` also runs in Miri, which interprets all three
-//! levels without such a processor, except that it lacks three AVX-512 instructions (conversion to integers, maximum,
-//! minimum). The speed of the AVX-512 level has not been measured.
+//! levels without such a processor; three AVX-512 instructions that it lacks (conversion to integers, maximum, minimum) are AVX2
+//! ones there. The speed of the AVX-512 level has not been measured.
 
 mod activations;
 mod aligned;

@@ -1,7 +1,8 @@
 //! A few small cases of everything, at every level: quick enough for Miri, which looks for undefined behaviour and data races.
 //!
 //! `MIRIFLAGS=-Zmiri-permissive-provenance cargo +nightly miri test -p k25-kernels --test small`
-//! checks the scalar level; with `RUSTFLAGS="-C target-feature=+avx2,+fma"` the AVX2 level too.
+//! checks the scalar level; with `RUSTFLAGS="-C target-feature=+avx2,+fma"` the AVX2 level too, and with
+//! `+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni` behind that all three.
 
 use k25_kernels::{
     Activations, Attention, Dense, INT8_LATENT_COLS, Int4, Int8Matrix, Isa, LATENT_BLOCK_ROWS,
