@@ -92,6 +92,9 @@ fn peak_memory_mb() -> usize {
     kilobytes.unwrap_or(0) / 1024
 }
 
+/// Vocabulary of the small mixture of experts.
+const NANO_VOCAB: usize = 2048;
+
 /// One layer of the plain decoder.
 struct Layer {
     norms: [Norm; 2],
@@ -271,27 +274,19 @@ fn nano_config() -> ModelConfig {
     let mut config = ModelConfig::kimi_k25();
     config.vision = None;
     let text = &mut config.text;
-    (
-        text.hidden_size,
-        text.num_hidden_layers,
-        text.intermediate_size,
-    ) = (256, 8, 768);
-    (
-        text.moe_intermediate_size,
-        text.n_routed_experts,
-        text.num_experts_per_tok,
-    ) = (128, 16, 4);
-    (
-        text.num_attention_heads,
-        text.q_lora_rank,
-        text.kv_lora_rank,
-    ) = (8, Some(128), 96);
-    (
-        text.qk_nope_head_dim,
-        text.qk_rope_head_dim,
-        text.v_head_dim,
-    ) = (32, 16, 32);
-    text.vocab_size = 4096;
+    text.hidden_size = 256;
+    text.num_hidden_layers = 6;
+    text.intermediate_size = 640;
+    text.moe_intermediate_size = 128;
+    text.n_routed_experts = 16;
+    text.num_experts_per_tok = 2;
+    text.num_attention_heads = 8;
+    text.q_lora_rank = Some(96);
+    text.kv_lora_rank = 64;
+    text.qk_nope_head_dim = 32;
+    text.qk_rope_head_dim = 16;
+    text.v_head_dim = 32;
+    text.vocab_size = NANO_VOCAB;
     config
 }
 
@@ -302,8 +297,8 @@ fn nano(steps: usize, rows: usize) {
     let geometry = Geometry::new(&model.config.text, len);
     let mut random = Random::new(3, 0);
     let batch = Batch {
-        tokens: (0..rows).map(|_| random.below(4096) as u32).collect(),
-        targets: (0..rows).map(|_| random.below(4096) as u32).collect(),
+        tokens: (0..rows).map(|_| random.below(NANO_VOCAB) as u32).collect(),
+        targets: (0..rows).map(|_| random.below(NANO_VOCAB) as u32).collect(),
         weights: (0..rows)
             .map(|row| if row % 3 == 0 { 1.0 } else { 0.0 })
             .collect(),

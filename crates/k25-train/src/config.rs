@@ -33,7 +33,7 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// `config.json` of the shape, in the published form.
+    /// `config.json` of the shape, in the published form; the vocabulary's size and ids are the tokenizer's.
     pub config: PathBuf,
     /// Folder with `tiktoken.model` and `tokenizer_config.json`.
     pub tokenizer: PathBuf,

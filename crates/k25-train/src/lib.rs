@@ -8,6 +8,7 @@
 //! | `optimizer`, `schedule`, `balance` | MuonClip, AdamW; learning rates; routers |
 //! | `quantize`, `export` | INT4 and bf16 as the exported checkpoint holds them |
 //! | `data`, `vocabulary` | documents, masks, packing, mixing; making a tokenizer |
+//! | `world`, `lessons` | made-up documents, and conversations about them |
 //! | `config`, `run`, `state` | a run from its TOML file to its last step, and back from a kill |
 
 pub mod arena;
@@ -17,6 +18,7 @@ pub mod data;
 pub mod error;
 pub mod exec;
 pub mod export;
+pub mod lessons;
 mod matmul;
 pub mod model;
 pub mod optimizer;
@@ -31,5 +33,6 @@ mod simd;
 pub mod state;
 pub mod tape;
 pub mod vocabulary;
+pub mod world;
 
 pub use error::TrainError;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use k25_chat::Tokenizer;
+use k25_chat::{SpecialToken, Tokenizer};
 use k25_config::ModelConfig;
 use k25_model::weights::Model;
 use serde::Serialize;
@@ -406,21 +406,16 @@ fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, 
         problem,
         hint,
     };
-    let shape = shape(config)?;
-    let (rows, ids) = (shape.text.vocab_size, tokenizer.vocab_size() as usize);
-    if rows < ids {
-        return Err(fault(
-            format!("vocab_size is {rows}, the tokenizer has {ids} ids"),
-            "vocab_size counts the 256 special slots too",
-        ));
-    }
+    let shape = shape(config, tokenizer)?;
     if let Some(dir) = &section.start_from {
         let mut model = TrainModel::from_checkpoint(&Model::open(dir)?);
-        let same = model.config.text.vocab_size == rows
-            && model.config.text.hidden_size == shape.text.hidden_size;
-        if !same {
+        let mut expected = shape.text.clone();
+        expected.rope_scaling = model.config.text.rope_scaling;
+        expected.rope_theta = model.config.text.rope_theta;
+        expected.max_position_embeddings = model.config.text.max_position_embeddings;
+        if expected != model.config.text {
             return Err(fault(
-                "start_from has another shape".to_owned(),
+                "start_from has another shape, or another vocabulary".to_owned(),
                 "give that checkpoint's config.json",
             ));
         }
@@ -508,7 +503,8 @@ fn kept_config(dir: &Path) -> Result<RunConfig, TrainError> {
 /// Where the folder is no run with a state.
 pub fn trained(dir: &Path) -> Result<(RunConfig, TrainModel), TrainError> {
     let config = kept_config(dir)?;
-    let mut model = TrainModel::fresh(shape(&config)?, 0);
+    let tokenizer = Tokenizer::open(&config.model.tokenizer)?;
+    let mut model = TrainModel::fresh(shape(&config, &tokenizer)?, 0);
     let Some(state) = State::open(dir)? else {
         return Err(TrainError::State {
             path: dir.join(state::STATE_FILE),
@@ -520,14 +516,21 @@ pub fn trained(dir: &Path) -> Result<(RunConfig, TrainModel), TrainError> {
     Ok((config, model))
 }
 
-/// The shape that a run's configuration names.
-fn shape(config: &RunConfig) -> Result<ModelConfig, TrainError> {
+/// The shape that a run's configuration names, with the ids of its tokenizer.
+fn shape(config: &RunConfig, tokenizer: &Tokenizer) -> Result<ModelConfig, TrainError> {
     let path = &config.model.config;
-    ModelConfig::from_file(path).map_err(|error| TrainError::Config {
+    let mut shape = ModelConfig::from_file(path).map_err(|error| TrainError::Config {
         path: path.clone(),
         problem: error.to_string(),
         hint: "the file is a checkpoint's config.json",
-    })
+    })?;
+    let id = |token| Some(tokenizer.special_id(token));
+    shape.text.vocab_size = tokenizer.vocab_size() as usize;
+    shape.bos_token_id = id(SpecialToken::Bos);
+    shape.eos_token_ids = vec![tokenizer.special_id(SpecialToken::Eos)];
+    shape.pad_token_id = id(SpecialToken::Pad);
+    shape.media_placeholder_token_id = id(SpecialToken::MediaPad);
+    Ok(shape)
 }
 
 /// Opens the metrics for writing after the first `len` bytes: later lines are of steps that will be made again.

@@ -1,0 +1,322 @@
+//! Conversations over made-up worlds: reading a value out of a document, saying that it is not there, and arithmetic that is
+//! easier with reasoning than without.
+
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+
+use crate::random::Random;
+use crate::world::{Form, Split, Table, Value};
+
+/// What a lesson is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LessonKind {
+    /// The value of a key.
+    Lookup,
+    /// A key that is not there.
+    NotFound,
+    /// The subject that has a value.
+    Reverse,
+    /// The subject with the largest or smallest number, with reasoning.
+    Compare,
+    /// Several sums and products in a row, with reasoning.
+    Arithmetic,
+    /// The same without.
+    ArithmeticInstant,
+}
+
+/// One lesson.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    /// What it is about.
+    pub kind: LessonKind,
+    /// What the person says.
+    pub question: String,
+    /// What the model thinks first; `None` where it answers at once.
+    pub reasoning: Option<String>,
+    /// What it answers.
+    pub answer: String,
+}
+
+/// What a model says where a document does not answer.
+pub const NOT_FOUND: &str = "not found";
+
+/// How often each kind comes, in hundredths.
+const PARTS: [(LessonKind, usize); 6] = [
+    (LessonKind::Lookup, 48),
+    (LessonKind::NotFound, 12),
+    (LessonKind::Reverse, 10),
+    (LessonKind::Compare, 10),
+    (LessonKind::Arithmetic, 14),
+    (LessonKind::ArithmeticInstant, 6),
+];
+
+impl Lesson {
+    /// Lesson `index` of a seed and split.
+    pub fn new(seed: u64, split: Split, index: u64) -> Self {
+        let mut random = split.random(seed, index);
+        let mut draw = random.below(100);
+        let drawn = PARTS.iter().find(|(_, part)| {
+            let found = draw < *part;
+            draw = draw.saturating_sub(*part);
+            found
+        });
+        let kind = drawn.map_or(LessonKind::Lookup, |(kind, _)| *kind);
+        Self::of_kind(kind, &mut random, split)
+    }
+
+    /// A lesson of one kind.
+    pub fn of_kind(kind: LessonKind, random: &mut Random, split: Split) -> Self {
+        match kind {
+            LessonKind::Lookup => lookup(random, split, false),
+            LessonKind::NotFound => lookup(random, split, true),
+            LessonKind::Reverse => reverse(random, split),
+            LessonKind::Compare => compare(random, split),
+            LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
+        }
+    }
+
+    /// The lesson as a line for `k25 train sft`: the OpenAI message form, with the kind beside it.
+    pub fn to_json(&self) -> Json {
+        let mut answer = json!({ "role": "assistant", "content": self.answer });
+        if let Some(reasoning) = &self.reasoning {
+            answer["reasoning_content"] = json!(reasoning);
+        }
+        json!({
+            "lesson": self.kind,
+            "messages": [{ "role": "user", "content": self.question }, answer],
+        })
+    }
+}
+
+fn some_table(random: &mut Random, split: Split) -> Table {
+    let (subjects, keys) = (1 + random.below(4), 2 + random.below(5));
+    Table::new(random, split, subjects, keys)
+}
+
+/// A document and a question about it, in either order.
+fn asked(random: &mut Random, split: Split, table: &Table, question: &str) -> String {
+    let form = Form::draw(random, split);
+    let document = form.write(random, table);
+    match random.below(3) {
+        0 => format!("{question}\n\n{document}"),
+        1 => format!("{document}\n{question}"),
+        _ => format!("```{}\n{document}```\n{question}", form.extension()),
+    }
+}
+
+fn lookup(random: &mut Random, split: Split, missing: bool) -> Lesson {
+    let table = some_table(random, split);
+    let (subject, key) = (
+        random.below(table.subjects.len()),
+        random.below(table.keys.len()),
+    );
+    let name = &table.subjects[subject];
+    let asked_key = match missing {
+        true => table.missing_key(random, split),
+        false => table.keys[key].0.clone(),
+    };
+    let spoken = asked_key.replace('_', " ");
+    let question = match random.below(5) {
+        0 => format!("What is the {spoken} of {name}?"),
+        1 => format!("Give me the {spoken} of {name}."),
+        2 => format!("{name}: {asked_key}?"),
+        3 => format!("Which {spoken} does {name} have?"),
+        _ => format!("Find `{asked_key}` for {name} and say only the value."),
+    };
+    let answer = match missing {
+        true => NOT_FOUND.to_owned(),
+        false => table.values[subject][key].to_string(),
+    };
+    Lesson {
+        kind: if missing {
+            LessonKind::NotFound
+        } else {
+            LessonKind::Lookup
+        },
+        question: asked(random, split, &table, &question),
+        reasoning: None,
+        answer,
+    }
+}
+
+fn reverse(random: &mut Random, split: Split) -> Lesson {
+    // Values that two subjects share have no one answer; such tables are drawn again.
+    loop {
+        let subjects = 2 + random.below(3);
+        let keys = 2 + random.below(3);
+        let table = Table::new(random, split, subjects, keys);
+        let (subject, key) = (random.below(subjects), random.below(keys));
+        let value = &table.values[subject][key];
+        if table.values.iter().filter(|row| row[key] == *value).count() > 1 {
+            continue;
+        }
+        let spoken = table.keys[key].0.replace('_', " ");
+        let question = match random.below(2) {
+            0 => format!("Which {} has the {spoken} {value}?", table.noun),
+            _ => format!("Whose {spoken} is {value}?"),
+        };
+        return Lesson {
+            kind: LessonKind::Reverse,
+            question: asked(random, split, &table, &question),
+            reasoning: None,
+            answer: table.subjects[subject].clone(),
+        };
+    }
+}
+
+fn compare(random: &mut Random, split: Split) -> Lesson {
+    let subjects = 3 + random.below(3);
+    let keys = 2 + random.below(2);
+    let mut table = Table::new(random, split, subjects, keys);
+    let key = random.below(keys);
+    table.number_key(random, key);
+    let number = |subject: usize| match &table.values[subject][key] {
+        Value::Number(number) => *number,
+        Value::Text(_) => 0,
+    };
+    let largest = random.chance(0.5);
+    let best = (0..subjects)
+        .max_by_key(|subject| {
+            if largest {
+                number(*subject)
+            } else {
+                -number(*subject)
+            }
+        })
+        .unwrap_or(0);
+    let spoken = table.keys[key].0.replace('_', " ");
+    let word = if largest { "largest" } else { "smallest" };
+    let mut reasoning = String::new();
+    for (subject, name) in table.subjects.iter().enumerate() {
+        let _ = write!(reasoning, "{name} {}, ", number(subject));
+    }
+    let _ = write!(
+        reasoning,
+        "{word} {}: {}",
+        number(best),
+        table.subjects[best]
+    );
+    let question = format!("Which {} has the {word} {spoken}?", table.noun);
+    let answer = table.subjects[best].clone();
+    Lesson {
+        kind: LessonKind::Compare,
+        question: asked(random, split, &table, &question),
+        reasoning: Some(reasoning),
+        answer,
+    }
+}
+
+/// A chain of operations from left to right, each result written down.
+fn arithmetic(random: &mut Random, kind: LessonKind) -> Lesson {
+    let mut total = random.between(2, 99);
+    let mut expression = total.to_string();
+    let mut steps = Vec::new();
+    for _ in 0..random.between(2, 4) {
+        let (sign, operand, result) = match random.below(3) {
+            0 => {
+                let operand = random.between(2, 99);
+                ("+", operand, total + operand)
+            }
+            1 => {
+                let operand = random.between(1, total.max(2) - 1);
+                ("-", operand, total - operand)
+            }
+            _ => {
+                let operand = random.between(2, 9);
+                ("*", operand, total * operand)
+            }
+        };
+        steps.push(format!("{total} {sign} {operand} = {result}"));
+        let _ = write!(expression, " {sign} {operand}");
+        total = result;
+    }
+    let question = match random.below(3) {
+        0 => format!("Compute from left to right: {expression}"),
+        1 => format!("From left to right, what is {expression}?"),
+        _ => format!("{expression} (left to right)"),
+    };
+    Lesson {
+        kind,
+        question,
+        reasoning: (kind == LessonKind::Arithmetic).then(|| steps.join("; ")),
+        answer: total.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lessons(split: Split) -> impl Iterator<Item = Lesson> {
+        (0..2000).map(move |index| Lesson::new(9, split, index))
+    }
+
+    /// The numbers of a question, computed from left to right by another reading of its text.
+    fn computed(question: &str) -> i64 {
+        let words: Vec<&str> = question
+            .split(|c: char| !(c.is_ascii_digit() || "+-*".contains(c)))
+            .collect();
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        let number = |word: &str| word.parse::<i64>().expect("a number");
+        words[1..]
+            .chunks(2)
+            .fold(number(words[0]), |total, pair| match pair[0] {
+                "+" => total + number(pair[1]),
+                "-" => total - number(pair[1]),
+                _ => total * number(pair[1]),
+            })
+    }
+
+    #[test]
+    fn answers_are_right() {
+        let mut kinds = std::collections::HashMap::new();
+        for split in [Split::Train, Split::HeldOut] {
+            for lesson in lessons(split) {
+                *kinds.entry(lesson.kind).or_insert(0) += 1;
+                match lesson.kind {
+                    LessonKind::Arithmetic | LessonKind::ArithmeticInstant => {
+                        assert_eq!(
+                            computed(&lesson.question).to_string(),
+                            lesson.answer,
+                            "{}",
+                            lesson.question
+                        );
+                        assert_eq!(
+                            lesson.reasoning.is_some(),
+                            lesson.kind == LessonKind::Arithmetic
+                        );
+                    }
+                    LessonKind::NotFound => assert_eq!(lesson.answer, NOT_FOUND),
+                    _ => {
+                        let (text, answer) =
+                            (lesson.question.to_lowercase(), lesson.answer.to_lowercase());
+                        assert!(text.contains(&answer), "{answer} in\n{text}");
+                    }
+                }
+            }
+        }
+        assert_eq!(kinds.len(), PARTS.len(), "{kinds:?}");
+        assert_eq!(PARTS.iter().map(|(_, part)| part).sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn lessons_repeat_and_are_conversations() {
+        for (lesson, again) in lessons(Split::HeldOut)
+            .zip(lessons(Split::HeldOut))
+            .take(200)
+        {
+            assert_eq!(lesson, again);
+            let text = lesson.to_json().to_string();
+            let parsed = k25_chat::Conversation::parse(&text, k25_chat::Reading::Service)
+                .expect("a conversation");
+            assert_eq!(parsed.messages.len(), 2);
+        }
+        assert!(
+            lessons(Split::Train)
+                .zip(lessons(Split::HeldOut))
+                .all(|(a, b)| a != b)
+        );
+    }
+}
