@@ -6,6 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k25_model::synth::Preset;
 
+use crate::commands::{TokenizerArgs, TrainArgs};
+
 /// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
 #[derive(Debug, Parser)]
 #[command(name = "k25", version, propagate_version = true, max_term_width = 100)]
@@ -36,6 +38,10 @@ pub enum Command {
     Render(RenderArgs),
     /// Turn text into token ids, or ids into text
     Tokenize(TokenizeArgs),
+    /// Train a model of the family on text or conversations, and export it
+    Train(TrainArgs),
+    /// Make a tokenizer in the family's layout
+    Tokenizer(TokenizerArgs),
     /// Write a random checkpoint in the real layout, for benchmarks and tests
     Synth(SynthArgs),
     /// Measure speed beside what this machine could do at most

@@ -7,11 +7,16 @@ mod inspect;
 mod render;
 mod synth;
 mod tokenize;
+mod tokenizer;
+mod train;
 mod verify;
 
 use anyhow::Result;
 
 use crate::args::Command;
+
+pub use tokenizer::TokenizerArgs;
+pub use train::TrainArgs;
 
 /// How a command that did its work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Chat(args) => chat::run(args),
         Command::Render(args) => render::run(&args),
         Command::Tokenize(args) => tokenize::run(args),
+        Command::Train(args) => train::run(&args),
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

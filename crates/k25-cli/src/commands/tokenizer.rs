@@ -1,0 +1,156 @@
+//! `k25 tokenizer`: make a tokenizer in the family's layout.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use k25_chat::{SPECIAL_SLOTS, Tokenizer};
+use k25_train::vocabulary::{PieceCounts, Progress};
+use serde_json::Value;
+
+use super::Outcome;
+use crate::output::{Status, bytes, grouped};
+
+/// `k25 tokenizer`.
+#[derive(Debug, Args)]
+pub struct TokenizerArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: TokenizerCommand,
+}
+
+/// The subcommands of `k25 tokenizer`.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Make a vocabulary from text: byte-pair encoding with the family's special tokens
+    Train(TokenizerTrainArgs),
+}
+
+/// `k25 tokenizer train`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Lines of a .jsonl file count as the strings in them, whatever their keys; any other file is text.
+
+Examples:
+  k25 tokenizer train --out vocabulary --vocab-size 4096 text.txt
+  k25 tokenizer train --out vocabulary --vocab-size 8192 data/*.jsonl")]
+pub struct TokenizerTrainArgs {
+    /// Files of text, or of JSON lines (.jsonl)
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder for tiktoken.model and tokenizer_config.json
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Ids in all, the 256 special slots among them
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(512..=262_144))]
+    pub vocab_size: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &TokenizerArgs) -> Result<Outcome> {
+    match &args.command {
+        TokenizerCommand::Train(args) => train(args),
+    }
+}
+
+fn train(args: &TokenizerTrainArgs) -> Result<Outcome> {
+    let status = Status::show("counting …");
+    let mut counts = PieceCounts::new();
+    let mut size = 0;
+    for path in &args.files {
+        status.update(&format!("counting {} …", path.display()));
+        size +=
+            count(path, &mut counts).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    if counts.is_empty() {
+        bail!("the files hold no text\n  hint: give text, or JSON lines with strings in them");
+    }
+    let pieces = counts.len();
+    let tokens = counts.base_tokens(
+        args.vocab_size as usize,
+        &mut |Progress { done, wanted }| {
+            status.update(&format!("{done} of {wanted} base tokens …"));
+        },
+    );
+    let tokenizer = Tokenizer::from_base_tokens(&tokens)?;
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot create {}", args.out.display()))?;
+    tokenizer.write(&args.out)?;
+    drop(status);
+    report(args, &tokenizer, size, pieces)?;
+    Ok(Outcome::Done)
+}
+
+fn report(
+    args: &TokenizerTrainArgs,
+    tokenizer: &Tokenizer,
+    size: u64,
+    pieces: usize,
+) -> Result<()> {
+    let (base, all) = (tokenizer.n_base(), tokenizer.vocab_size());
+    let mut stdout = io::stdout().lock();
+    if args.json {
+        let value = serde_json::json!({ "dir": args.out, "bytes": size, "pieces": pieces, "base_tokens": base, "vocab_size": all });
+        writeln!(stdout, "{value}")?;
+        return Ok(());
+    }
+    writeln!(
+        stdout,
+        "{}: {} base tokens and {SPECIAL_SLOTS} special ones, from {} with {} different pieces",
+        args.out.display(),
+        grouped(base.into()),
+        bytes(size),
+        grouped(pieces as u64)
+    )?;
+    if all < args.vocab_size {
+        writeln!(
+            stdout,
+            "  note     the text has no more pairs that occur twice: {all} ids instead of {}",
+            args.vocab_size
+        )?;
+    }
+    writeln!(
+        stdout,
+        "  try      k25 tokenize {} \"Hello\"",
+        args.out.display()
+    )?;
+    Ok(())
+}
+
+/// Counts a file's pieces; returns its size.
+fn count(path: &Path, counts: &mut PieceCounts) -> Result<u64> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl");
+    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
+        let mut line = String::from_utf8_lossy(&line?).into_owned();
+        if is_json {
+            let value = serde_json::from_str(&line).with_context(|| format!("line {}", index + 1));
+            match value {
+                Ok(value) => strings(&value, &mut |text| counts.add(text)),
+                Err(_) if line.trim().is_empty() => {}
+                Err(error) => return Err(error),
+            }
+        } else {
+            line.push('\n');
+            counts.add(&line);
+        }
+    }
+    Ok(size)
+}
+
+/// Every string in a value that is no key.
+fn strings(value: &Value, found: &mut dyn FnMut(&str)) {
+    match value {
+        Value::String(text) => found(text),
+        Value::Array(values) => values.iter().for_each(|value| strings(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| strings(value, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,317 @@
+//! `k25 train`: train a model of the family, and write it as a checkpoint.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use k25_train::data::DataKind;
+use k25_train::export::export;
+use k25_train::lessons::Lesson;
+use k25_train::plot::svg;
+use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
+use k25_train::world::Split;
+
+use super::Outcome;
+use crate::interrupt::Interrupt;
+use crate::output::{Status, bytes, grouped};
+
+/// `k25 train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: TrainCommand,
+}
+
+/// The subcommands of `k25 train`.
+#[derive(Debug, Subcommand)]
+pub enum TrainCommand {
+    /// Train on plain text: lines of {"text": …}
+    Pretrain(RunArgs),
+    /// Train on conversations in the OpenAI form; what the assistant says counts
+    Sft(RunArgs),
+    /// Write a run's model as a checkpoint: INT4 experts, the rest bf16
+    Export(ExportArgs),
+    /// Make up lessons: reading values out of documents, saying that they are not there, arithmetic
+    Lessons(LessonsArgs),
+}
+
+/// `k25 train pretrain` and `k25 train sft`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A run is a TOML file and a folder. Called again with the same two, an interrupted run goes on
+where its last state was written, as if it had never stopped. Ctrl-C saves the state and ends.
+
+Examples:
+  k25 train pretrain run.toml --out runs/base
+  k25 train sft sft.toml --out runs/sft --threads 2
+  k25 train export runs/sft ./my-model && k25 generate ./my-model \"Hello\"")]
+pub struct RunArgs {
+    /// The run's configuration (docs/training.md shows a whole one)
+    pub config: PathBuf,
+    /// Folder of the run: its state, metrics.jsonl and curves.svg
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Threads that compute [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Print every metric as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 train export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  k25 train export runs/sft ./my-model")]
+pub struct ExportArgs {
+    /// Folder of the run
+    pub run: PathBuf,
+    /// Folder to write; must be empty or absent
+    pub dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 train lessons`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every line is a conversation for `k25 train sft`. The same numbers give the same lessons; the
+held-out ones have words and forms of documents that the others never have.
+
+Examples:
+  k25 train lessons lessons.jsonl --count 100000
+  k25 train lessons held-out.jsonl --count 1000 --held-out")]
+pub struct LessonsArgs {
+    /// File to write; it must not exist yet
+    pub file: PathBuf,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub count: u64,
+    /// Decides all of them
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Lessons to measure with, not to train on
+    #[arg(long)]
+    pub held_out: bool,
+}
+
+pub fn run(args: &TrainArgs) -> Result<Outcome> {
+    match &args.command {
+        TrainCommand::Pretrain(args) => train(args, DataKind::Text),
+        TrainCommand::Sft(args) => train(args, DataKind::Conversations),
+        TrainCommand::Export(args) => export_run(args),
+        TrainCommand::Lessons(args) => write_lessons(args),
+    }
+}
+
+fn train(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .context("cannot start the threads")?;
+    }
+    let interrupt = Interrupt::watch()?;
+    let status = Status::show("opening the run …");
+    let mut run = Run::open(&args.config, kind, &args.out)?;
+    let progress = Display {
+        total: run.config().run.steps,
+        first: run.progress().step,
+        begin: Instant::now(),
+        json: args.json,
+    };
+    drop(status);
+    progress.headline(&run)?;
+    interrupt.answering();
+    let status = Status::show("first step …");
+    let curves = args.out.join("curves.svg");
+    let mut failed = None;
+    run.run(&mut |report| {
+        let shown = progress.show(report, &status).and_then(|()| match report {
+            Report::Saved(_) => draw(&args.out, &curves),
+            _ => Ok(()),
+        });
+        if let Err(error) = shown {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        match interrupt.is_asked() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    drop(status);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    finish(args, &run)
+}
+
+/// Tells where the run is, and what to do next.
+fn finish(args: &RunArgs, run: &Run) -> Result<Outcome> {
+    let (step, total) = (run.progress().step, run.config().run.steps);
+    if !args.json {
+        let mut stdout = io::stdout().lock();
+        let out = args.out.display();
+        writeln!(
+            stdout,
+            "{out}: {step} of {total} steps, {} tokens",
+            grouped(run.progress().tokens)
+        )?;
+        match step == total {
+            true => writeln!(stdout, "  export   k25 train export {out} ./my-model")?,
+            false => writeln!(stdout, "  go on    the same command again")?,
+        }
+    }
+    Ok(if step == total {
+        Outcome::Done
+    } else {
+        Outcome::Interrupted
+    })
+}
+
+fn draw(dir: &Path, curves: &Path) -> Result<()> {
+    let path = dir.join(METRICS_FILE);
+    let metrics =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    fs::write(curves, svg(&metrics)).with_context(|| format!("cannot write {}", curves.display()))
+}
+
+/// What a person or a program sees of a run.
+struct Display {
+    total: u64,
+    /// Steps that were made before.
+    first: u64,
+    begin: Instant,
+    json: bool,
+}
+
+impl Display {
+    fn headline(&self, run: &Run) -> Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let model = run.model();
+        let from = match self.first {
+            0 => String::new(),
+            step => format!(", going on after step {step}"),
+        };
+        writeln!(
+            io::stdout(),
+            "{} parameters, {} active; {} steps{from}",
+            grouped(model.params.len() as u64),
+            grouped(model.active_parameters() as u64),
+            self.total
+        )?;
+        Ok(())
+    }
+
+    fn show(&self, report: &Report, status: &Status) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        match report {
+            Report::Step(metrics) if self.json => {
+                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?
+            }
+            Report::Step(metrics) => {
+                status.update(&self.line(metrics));
+                if metrics.step.is_multiple_of(self.total.div_ceil(100).max(1)) {
+                    status.update("");
+                    writeln!(stdout, "{}", self.line(metrics))?;
+                }
+            }
+            Report::Evaluation(metrics) if self.json => {
+                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?
+            }
+            Report::Evaluation(metrics) => {
+                status.update("");
+                writeln!(
+                    stdout,
+                    "step {}: {} loss {:.4}, {:.2} % of tokens right",
+                    metrics.step,
+                    metrics.evaluation,
+                    metrics.loss,
+                    metrics.accuracy * 100.0
+                )?;
+            }
+            Report::Saved(_) => {}
+        }
+        Ok(())
+    }
+
+    fn line(&self, metrics: &StepMetrics) -> String {
+        let made = (metrics.step - self.first).max(1) as f64;
+        let left = self.begin.elapsed().as_secs_f64() / made * (self.total - metrics.step) as f64;
+        format!(
+            "step {}/{}: loss {:.4}, {:.1} % right, {} tok/s, {} left; busiest expert +{:.0} %{}",
+            metrics.step,
+            self.total,
+            metrics.loss,
+            metrics.accuracy * 100.0,
+            grouped(metrics.tokens_per_second as u64),
+            duration(left as u64),
+            metrics.max_violation * 100.0,
+            if metrics.quantized { ", INT4" } else { "" },
+        )
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn export_run(args: &ExportArgs) -> Result<Outcome> {
+    let (config, model) = trained(&args.run)?;
+    let written = export(&model, Some(&config.model.tokenizer), &args.dir)?;
+    let dir = args.dir.display();
+    let mut stdout = io::stdout().lock();
+    if args.json {
+        let value = serde_json::json!({ "dir": args.dir, "tensors": written.tensors, "bytes": written.bytes });
+        writeln!(stdout, "{value}")?;
+    } else {
+        writeln!(
+            stdout,
+            "{dir}: {} tensors, {}",
+            grouped(written.tensors as u64),
+            bytes(written.bytes as u64)
+        )?;
+        writeln!(stdout, "  try      k25 generate {dir} \"Hello\"")?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
+    let split = if args.held_out {
+        Split::HeldOut
+    } else {
+        Split::Train
+    };
+    let show = || format!("cannot write {}", args.file.display());
+    let mut file = BufWriter::new(File::create_new(&args.file).with_context(show)?);
+    let status = Status::show("writing lessons …");
+    for index in 0..args.count {
+        writeln!(file, "{}", Lesson::new(args.seed, split, index).to_json()).with_context(show)?;
+        if index.is_multiple_of(4096) {
+            status.update(&format!("lesson {index} of {} …", args.count));
+        }
+    }
+    file.flush().with_context(show)?;
+    drop(status);
+    writeln!(
+        io::stdout(),
+        "{}: {} lessons",
+        args.file.display(),
+        grouped(args.count)
+    )?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,189 @@
+//! `k25 tokenizer train`, `k25 train …` and what comes of them, as people run them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const RUN: &str = r#"
+[model]
+config = "shape/config.json"
+tokenizer = "vocabulary"
+[run]
+steps = 12
+batch_tokens = 256
+context = 128
+checkpoint_every = 5
+quantize_from = 6
+[schedule]
+peak = 1e-2
+[[data]]
+path = "DATA"
+[[evaluation]]
+name = "again"
+path = "DATA"
+tokens = 200
+"#;
+
+fn k25(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_k25"))
+        .current_dir(dir)
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn succeeds(dir: &Path, arguments: &[&str]) -> String {
+    let output = k25(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn prepare(dir: &Path) {
+    let texts: Vec<String> = (0..40)
+        .map(|i| serde_json::json!({ "text": format!("the value of key {i} is {} and that is all", i * 7) }).to_string())
+        .collect();
+    fs::write(dir.join("text.jsonl"), texts.join("\n")).expect("a file");
+    let talks: Vec<String> = (0..20)
+        .map(|i| {
+            serde_json::json!({ "messages": [
+                { "role": "user", "content": format!("what is the value of key {i}?") },
+                { "role": "assistant", "content": format!("the value is {}", i * 7) },
+            ] })
+            .to_string()
+        })
+        .collect();
+    fs::write(dir.join("talks.jsonl"), talks.join("\n")).expect("a file");
+    for (file, data) in [("base.toml", "text.jsonl"), ("sft.toml", "talks.jsonl")] {
+        fs::write(dir.join(file), RUN.replace("DATA", data)).expect("a file");
+    }
+}
+
+#[test]
+fn a_model_is_trained_exported_and_answers() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    prepare(dir);
+    succeeds(dir, &["synth", "tiny", "shape"]);
+    let made = succeeds(
+        dir,
+        &[
+            "tokenizer",
+            "train",
+            "--out",
+            "vocabulary",
+            "--vocab-size",
+            "640",
+            "text.jsonl",
+            "talks.jsonl",
+            "--json",
+        ],
+    );
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    assert!(
+        made["vocab_size"]
+            .as_u64()
+            .is_some_and(|size| (512..=640).contains(&size)),
+        "{made}"
+    );
+
+    let lines = succeeds(
+        dir,
+        &[
+            "train",
+            "pretrain",
+            "base.toml",
+            "--out",
+            "base",
+            "--threads",
+            "1",
+            "--json",
+        ],
+    );
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 13, "12 steps and an evaluation");
+    let loss = |line: &Value| line["loss"].as_f64().expect("a loss");
+    assert!(loss(&lines[11]) < loss(&lines[0]), "it learns");
+    assert!(
+        fs::read_to_string(dir.join("base/curves.svg"))
+            .expect("curves")
+            .contains("polyline")
+    );
+
+    fs::write(
+        dir.join("sft.toml"),
+        RUN.replace("DATA", "talks.jsonl")
+            .replace("[run]", "continue_run = \"base\"\n[run]"),
+    )
+    .expect("a file");
+    let text = succeeds(dir, &["train", "sft", "sft.toml", "--out", "sft"]);
+    assert!(
+        text.contains("12 of 12 steps") && text.contains("k25 train export sft"),
+        "{text}"
+    );
+    let exported = succeeds(dir, &["train", "export", "sft", "model"]);
+    assert!(exported.contains("k25 generate model"), "{exported}");
+    let inspected = succeeds(dir, &["inspect", "model"]);
+    assert!(inspected.contains("INT4"), "{inspected}");
+    let answer = succeeds(
+        dir,
+        &[
+            "generate",
+            "model",
+            "--instant",
+            "--max-tokens",
+            "8",
+            "--temperature",
+            "0",
+            "--json",
+            "what is the value of key 3?",
+        ],
+    );
+    assert!(serde_json::from_str::<Value>(&answer).is_ok(), "{answer}");
+}
+
+#[test]
+fn lessons_are_conversations_and_nothing_is_overwritten() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    succeeds(
+        dir,
+        &["train", "lessons", "a.jsonl", "--count", "50", "--held-out"],
+    );
+    let text = fs::read_to_string(dir.join("a.jsonl")).expect("lessons");
+    assert_eq!(text.lines().count(), 50);
+    assert!(text.lines().all(|line| line.contains("\"assistant\"")));
+    assert_eq!(
+        k25(dir, &["train", "lessons", "a.jsonl"]).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn faults_say_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    prepare(dir);
+    let cases = [
+        (
+            ["train", "pretrain", "none.toml", "--out", "run"].as_slice(),
+            "none.toml",
+        ),
+        (
+            &["train", "pretrain", "base.toml", "--out", "run"],
+            "vocabulary",
+        ),
+        (&["train", "export", "nowhere", "model"], "nowhere"),
+    ];
+    for (arguments, expected) in cases {
+        let output = k25(dir, arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+}
