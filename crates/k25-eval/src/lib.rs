@@ -1,0 +1,3 @@
+//! Scorers: how well an answer fits what is true.
+
+pub mod widesearch;
