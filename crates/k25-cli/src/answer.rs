@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use k25_chat::{ParsedMessage, ParserEvent, RenderOptions};
 use k25_local::{
-    Answer, AnswerOptions, Execution, FileAccess, FinishReason, Finished, LocalEvent, LocalModel, LocalOptions,
-    Prepared, Progress, SamplingParams,
+    Answer, Execution, FileAccess, FinishReason, Finished, LocalEvent, LocalModel, LocalOptions,
+    Progress, SamplingParams,
 };
 
 use crate::args::{self, ModelArgs, SamplingArgs};
@@ -38,6 +38,8 @@ pub fn open(args: &ModelArgs) -> Result<(LocalModel, Duration)> {
         },
         threads: args.threads,
         context_tokens: args.context,
+        fast: args.compute.fast(args.execution)?,
+        cache: args.compute.cache.format(),
         files: FileAccess::Allowed,
         ..LocalOptions::default()
     };
@@ -78,16 +80,13 @@ pub fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
 }
 
-/// Answers `prepared`, handing every step to `show`; the first Ctrl-C ends the answer early.
+/// Reads `answer` to its end, handing every step to `show`; the first Ctrl-C ends it early.
 pub fn run(
-    model: &LocalModel,
-    prepared: Prepared,
-    params: SamplingParams,
+    answer: Answer,
     interrupt: &Interrupt,
     show: &mut dyn FnMut(&ParserEvent) -> io::Result<()>,
 ) -> Result<(ParsedMessage, Finished)> {
     interrupt.answering();
-    let answer = model.answer(prepared, AnswerOptions::new(params))?;
     let result = follow(answer, interrupt, show);
     interrupt.answered();
     let (message, finished) = result?;

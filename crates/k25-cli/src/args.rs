@@ -6,6 +6,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k25_model::synth::Preset;
 
+mod compute;
+mod form;
+
+pub use compute::{Activations, Cache, ComputeArgs, Dense};
+pub use form::FormArgs;
+
 use crate::commands::{TokenizerArgs, TrainArgs};
 
 /// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
@@ -70,14 +76,24 @@ Exit code 0 if every expectation holds, 1 if any falls short.
 Examples:
   k25 verify fixtures                  every part of a fixture folder
   k25 verify fixtures/t1 fixtures/t2   single model folders; pictures lie beside them
-  k25 verify fixtures --short          only what falls short or was not checked")]
+  k25 verify fixtures --short          only what falls short or was not checked
+  k25 verify fixtures --fast --dense int8 --activations int8 --cache int8
+                                       the error of the fast choices, beside exact values
+  k25 verify ./Kimi-K2.5 --fast --activations int8
+                                       the same on random tokens, for any checkpoint")]
 pub struct VerifyArgs {
     /// Folders with expectations: a model folder, or a folder of several parts
     #[arg(required = true)]
     pub dirs: Vec<PathBuf>,
     /// Print only items that fall short or were not checked
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fast")]
     pub short: bool,
+    /// Measure the error of the fast execution instead: logits, likeliest token, divergence
+    #[arg(long)]
+    pub fast: bool,
+    /// What --fast computes with
+    #[command(flatten)]
+    pub compute: ComputeArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -93,6 +109,7 @@ Examples:
   k25 generate ./Kimi-K2.5 \"Why is the sky blue?\"
   k25 generate ./Kimi-K2.5 --instant --image cat.png \"What is this?\"
   k25 generate ./Kimi-K2.5 --messages conversation.json --json
+  k25 generate ./Kimi-K2.5 --instant --json-schema person.json \"Invent a person.\"
   echo \"Summarise: …\" | k25 generate ./Kimi-K2.5 -")]
 pub struct GenerateArgs {
     /// The model to run
@@ -120,7 +137,13 @@ pub struct GenerateArgs {
     /// How to draw tokens
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Print one JSON object at the end instead of streaming text
+    /// The form of the answer
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// Answers to draw; they share the prompt's computation
+    #[arg(short = 'n', long = "samples", value_name = "N", value_parser = positive, default_value_t = 1)]
+    pub samples: usize,
+    /// Print one JSON object at the end instead of streaming text (of several samples, a list)
     #[arg(long)]
     pub json: bool,
 }
@@ -142,6 +165,9 @@ pub struct ChatArgs {
     /// How to draw tokens
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// The form of every answer
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// Which model runs, and how.
@@ -162,6 +188,9 @@ pub struct ModelArgs {
     /// for, or 4 GiB hold]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub context: Option<usize>,
+    /// Exact, or fast
+    #[command(flatten)]
+    pub compute: ComputeArgs,
 }
 
 /// How a model is computed.
@@ -200,6 +229,9 @@ pub struct SamplingArgs {
     /// The same seed gives the same answer [default: a random one, printed with --json]
     #[arg(long)]
     pub seed: Option<u64>,
+    /// End the answer before this text (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
 }
 
 /// `k25 render`.
@@ -267,8 +299,9 @@ pub struct TokenizeArgs {
 /// `k25 synth`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Presets: tiny (with vision, a few MB), mid (8.25 B parameters, 5.2 GB, text only), layer (one MoE
-layer of the real shape), kimi-k2.5 (the real shape, 554 GB; with --sparse a few MB on disk).
+Presets: tiny (with vision, a few MB), small (240 MB, nearly all of it experts), mid (8.25 B
+parameters, 5.2 GB, text only), layer (one MoE layer of the real shape), kimi-k2.5 (the real shape,
+554 GB; with --sparse a few MB on disk).
 
 Examples:
   k25 synth tiny /tmp/tiny
@@ -383,34 +416,4 @@ pub struct BenchArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Formats of dense matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Dense {
-    /// As the checkpoint has them
-    #[value(name = "bf16")]
-    Stored,
-    /// int8, one scale per row and 128 columns
-    Int8,
-}
-
-/// Formats of activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Activations {
-    /// Exact products
-    F32,
-    /// int8 in groups of 32
-    Int8,
-}
-
-/// Formats of cached rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Cache {
-    /// As computed
-    F32,
-    /// Half the memory
-    Bf16,
-    /// A quarter of the memory
-    Int8,
 }

@@ -9,7 +9,7 @@ use k25_model::fast::{
 };
 
 use crate::batch::Batch;
-use crate::features::{self, FeatureCache, FeatureError};
+use crate::features::{self, FeatureCache, FeatureError, Tower};
 use crate::prompt::MediaItem;
 use crate::runner::ModelRunner;
 
@@ -46,7 +46,8 @@ impl ModelRunner for FastRunner {
     }
 
     fn run(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<(), FeatureError> {
-        self.features.prepare(self.model.model(), batch)?;
+        let tower = Tower::Fast(&self.pool);
+        self.features.prepare(tower, self.model.model(), batch)?;
         for copy in &batch.copies {
             self.cache.copy_rows(RowCopy {
                 from: copy.from.0,

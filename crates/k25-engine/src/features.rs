@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use k25_config::VisionConfig;
+use k25_kernels::Pool;
 use k25_model::exec;
+use k25_model::fast::VisionFast;
 use k25_model::vision::weights::VisionWeights;
 use k25_model::vision::{Packing, VisionError, VisionItem};
 use k25_model::weights::Model;
@@ -40,6 +42,15 @@ pub enum FeatureError {
     },
 }
 
+/// What computes features.
+#[derive(Clone, Copy)]
+pub enum Tower<'a> {
+    /// Readable f32.
+    Reference,
+    /// SIMD kernels on these threads, in f32 whatever the text model is computed in.
+    Fast(&'a Pool),
+}
+
 /// Features by content; the least recently used go first.
 #[derive(Debug, Default)]
 pub struct FeatureCache {
@@ -60,11 +71,16 @@ impl FeatureCache {
     ///
     /// # Errors
     /// If one cannot be encoded.
-    pub fn prepare(&mut self, model: &Model, batch: &Batch) -> Result<(), FeatureError> {
+    pub fn prepare(
+        &mut self,
+        tower: Tower<'_>,
+        model: &Model,
+        batch: &Batch,
+    ) -> Result<(), FeatureError> {
         self.clock += 1;
         for row in &batch.rows {
             if let InputRow::Media { item, .. } = row {
-                self.prepare_item(model, item)?;
+                self.prepare_item(tower, model, item)?;
             }
         }
         self.evict();
@@ -84,14 +100,19 @@ impl FeatureCache {
         }
     }
 
-    fn prepare_item(&mut self, model: &Model, item: &MediaItem) -> Result<(), FeatureError> {
+    fn prepare_item(
+        &mut self,
+        tower: Tower<'_>,
+        model: &Model,
+        item: &MediaItem,
+    ) -> Result<(), FeatureError> {
         match self.entries.entry(item.content) {
             Entry::Occupied(mut entry) => {
                 check_rows(item, entry.get().rows.len())?;
                 entry.get_mut().last_used = self.clock;
             }
             Entry::Vacant(entry) => {
-                let rows = encode(model, item)?;
+                let rows = encode(tower, model, item)?;
                 self.bytes += size_of_val(rows.values());
                 entry.insert(Features {
                     rows,
@@ -131,9 +152,13 @@ pub fn check(model: &Model, item: &MediaItem) -> Result<(), FeatureError> {
     check_rows(item, packing.tokens().sum())
 }
 
-fn encode(model: &Model, item: &MediaItem) -> Result<Rows, FeatureError> {
+fn encode(tower: Tower<'_>, model: &Model, item: &MediaItem) -> Result<Rows, FeatureError> {
     let (config, weights) = vision(model)?;
-    let features = VisionReference::new().features(config, weights, &[vision_item(item)])?;
+    let items = [vision_item(item)];
+    let features = match tower {
+        Tower::Reference => VisionReference::new().features(config, weights, &items)?,
+        Tower::Fast(pool) => VisionFast::new(pool).features(config, weights, &items)?,
+    };
     check_rows(item, features.len())?;
     Ok(features)
 }

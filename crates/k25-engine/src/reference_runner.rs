@@ -6,7 +6,7 @@ use k25_model::weights::Model;
 use k25_model::{LatentCache, Reference, ReferenceOptions, exec};
 
 use crate::batch::{Batch, Span};
-use crate::features::{self, FeatureCache, FeatureError};
+use crate::features::{self, FeatureCache, FeatureError, Tower};
 use crate::paged_cache::{BlockCopy, BlockId};
 use crate::prompt::MediaItem;
 use crate::runner::ModelRunner;
@@ -123,7 +123,8 @@ impl ModelRunner for ReferenceRunner {
     }
 
     fn run(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<(), FeatureError> {
-        self.features.prepare(&self.model, batch)?;
+        self.features
+            .prepare(Tower::Reference, &self.model, batch)?;
         for &copy in &batch.copies {
             self.cache.copy(copy);
         }

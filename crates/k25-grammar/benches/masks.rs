@@ -65,18 +65,17 @@ fn vocabulary() -> Tokenizer {
     let marks = [
         "\"", "{", "}", "[", "]", ":", ",", " ", "\n", "\\", "'", "(", ")", ";", ".",
     ];
-    let pairs = marks
-        .iter()
-        .flat_map(|a| marks.iter().map(move |b| format!("{a}{b}")));
-    let triples = marks.iter().flat_map(|a| {
-        marks
-            .iter()
-            .flat_map(move |b| marks.iter().map(move |c| format!("{a}{b}{c}")))
-    });
+    let mut joints = Vec::new();
+    for a in marks {
+        for b in marks {
+            joints.push(format!("{a}{b}"));
+            joints.extend(marks.map(|c| format!("{a}{b}{c}")));
+        }
+    }
     let numbers = (10..1000).map(|number: u32| number.to_string());
     let blanks = (3..80).map(|count| " ".repeat(count));
-    let new: BTreeSet<Vec<u8>> = pairs
-        .chain(triples)
+    let new: BTreeSet<Vec<u8>> = joints
+        .into_iter()
         .chain(numbers)
         .chain(blanks)
         .map(String::into_bytes)

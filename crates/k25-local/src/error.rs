@@ -15,6 +15,14 @@ use thiserror::Error;
 use crate::prompt::PromptError;
 use crate::source::SourceError;
 
+/// Bytes for a person.
+fn amount(bytes: usize) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e9 => format!("{:.1} GB", bytes / 1e9),
+        bytes => format!("{:.0} MB", bytes / 1e6),
+    }
+}
+
 /// Why a folder cannot answer, or a conversation not be answered.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -161,6 +169,41 @@ pub enum LocalError {
     StopTexts {
         /// What is wrong with them.
         reason: String,
+    },
+    /// The cache would not fit in what the machine has left.
+    #[error(
+        "the cache for {context_tokens} tokens takes {}, and {} of memory are free\n  hint: keep room \
+         for fewer tokens (--context N), or store them smaller (--cache int8)",
+        amount(*cache_bytes), amount(*available)
+    )]
+    NoMemoryForCache {
+        /// Positions that there would be room for.
+        context_tokens: usize,
+        /// Bytes of the cache.
+        cache_bytes: usize,
+        /// Bytes that are free.
+        available: usize,
+    },
+    /// The model cannot stay below the limit.
+    #[error(
+        "the memory limit is {}, and this needs {}: weights that every token reads {}, experts of one \
+         token {}, cache {}, the program {}\n  hint: raise --memory, keep room for fewer tokens \
+         (--context N), or make weights and cache smaller (--dense int8 --activations int8, --cache int8)",
+        amount(*limit), amount(*needed), amount(*always), amount(*experts), amount(*cache), amount(*process)
+    )]
+    MemoryLimit {
+        /// The limit in bytes.
+        limit: usize,
+        /// Least bytes that would do.
+        needed: usize,
+        /// Mapped weights that every token reads.
+        always: usize,
+        /// Twice the experts that one token reads in a layer.
+        experts: usize,
+        /// The cache when it is full.
+        cache: usize,
+        /// What the process takes already.
+        process: usize,
     },
     /// A form of the answer that cannot be enforced.
     #[error(transparent)]

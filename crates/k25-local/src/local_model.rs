@@ -16,6 +16,7 @@ use k25_engine::{
 use k25_grammar::{
     AnswerForm, AnswerGrammar, CallRule, Constraint, Grammars, Opening, VocabularyError,
 };
+use k25_model::fast::{FastOptions, LatentFormat, PagedLatents};
 use k25_model::media::{ImageLimits, VideoLimits};
 use k25_model::vision::VisionItem;
 use k25_model::weights::Model;
@@ -47,6 +48,10 @@ pub struct LocalOptions {
     pub tokenizer: Option<PathBuf>,
     /// How the model is computed.
     pub execution: Execution,
+    /// What the fast execution computes with; exact unless said otherwise.
+    pub fast: FastOptions,
+    /// How the fast execution keeps cached rows.
+    pub cache: LatentFormat,
     /// Threads that compute; `None` for all cores.
     pub threads: Option<usize>,
     /// Positions to keep room for, prompt and answer together; `None` for what the model was trained
@@ -83,7 +88,18 @@ impl AnswerOptions {
     }
 }
 
+impl LocalOptions {
+    /// How cached rows are kept with these options.
+    pub(crate) fn cache_format(&self) -> LatentFormat {
+        match self.execution {
+            Execution::Fast => self.cache,
+            Execution::Reference => LatentFormat::F32,
+        }
+    }
+}
+
 /// A conversation or text that the engine can take.
+#[derive(Clone)]
 pub struct Prepared {
     prompt: Prompt,
     form: OutputForm,
@@ -93,6 +109,7 @@ pub struct Prepared {
 }
 
 /// What comes before an answer and bears on its form.
+#[derive(Clone)]
 struct Surroundings {
     tools: Vec<JsonValue>,
     next_call: u64,
@@ -193,8 +210,8 @@ impl LocalModel {
             (Some(vision), Some(_)) => Some(Vision::open(dir, vision, options)?),
             _ => None,
         };
-        let scheduler = scheduler_config(&config, options.context_tokens);
-        let runner = Runner::new(model, options.execution, options.threads, &scheduler)?;
+        let scheduler = scheduler_config(&config, options);
+        let runner = Runner::new(model, options, &scheduler)?;
         let context_tokens = scheduler.context_rows;
         let (engine, _thread) =
             spawn(Engine::new(scheduler, runner)?).map_err(LocalError::Thread)?;
@@ -478,11 +495,15 @@ fn open_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, LocalEr
 }
 
 /// One context's blocks of the latent cache, and some to spare.
-fn scheduler_config(config: &ModelConfig, context_tokens: Option<usize>) -> SchedulerConfig {
+fn scheduler_config(config: &ModelConfig, options: &LocalOptions) -> SchedulerConfig {
     let text = &config.text;
-    let position_bytes = text.num_hidden_layers * text.latent_width() * size_of::<f32>();
-    let context = context_tokens
-        .unwrap_or(CACHE_BYTES / position_bytes)
+    let block_bytes = PagedLatents::block_bytes(text, options.cache_format());
+    let position_bytes = block_bytes / PagedLatents::BLOCK_ROWS;
+    // Of a limit, most is for weights.
+    let limit = options.fast.memory_limit.unwrap_or(usize::MAX);
+    let context = options
+        .context_tokens
+        .unwrap_or(CACHE_BYTES.min(limit / 8) / position_bytes)
         .min(text.max_position_embeddings);
     let mut scheduler = SchedulerConfig::new(0, context);
     let blocks = context.div_ceil(scheduler.block_rows) + SPARE_BLOCKS;

@@ -6,14 +6,17 @@ use std::thread;
 use k25_engine::features::FeatureError;
 use k25_engine::{Batch, FastRunner, MediaItem, ModelRunner, ReferenceRunner, SchedulerConfig};
 use k25_kernels::Pool;
-use k25_model::fast::{FastModel, FastOptions, FastOptionsError, LatentFormat};
+use k25_model::fast::FastModel;
 use k25_model::weights::Model;
+
+use crate::memory::{check_cache, check_limit};
+use crate::{LocalError, LocalOptions};
 
 /// How a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Execution {
-    /// SIMD kernels on the stored weights, f32 activations and an f32 cache: the reference's numbers
-    /// but for the order of sums.
+    /// SIMD kernels. Unless options say otherwise with the weights as stored, f32 activations and an
+    /// f32 cache: the reference's numbers but for the order of sums.
     #[default]
     Fast,
     /// Readable f32, the oracle of every other execution.
@@ -27,29 +30,26 @@ pub(crate) enum Runner {
 }
 
 impl Runner {
-    /// A runner for the cache that `scheduler` shares out; `threads` is `None` for all cores.
+    /// A runner for the cache that `scheduler` shares out.
     pub(crate) fn new(
         model: Model,
-        execution: Execution,
-        threads: Option<usize>,
+        options: &LocalOptions,
         scheduler: &SchedulerConfig,
-    ) -> Result<Self, FastOptionsError> {
+    ) -> Result<Self, LocalError> {
         let blocks = scheduler.blocks as usize;
-        match execution {
+        check_cache(&model.config.text, options.cache_format(), scheduler)?;
+        match options.execution {
             Execution::Reference => Ok(Self::Reference(ReferenceRunner::new(
                 Arc::new(model),
                 scheduler,
             ))),
             Execution::Fast => {
                 let cores = || thread::available_parallelism().map_or(1, usize::from);
-                let pool = Pool::new(threads.unwrap_or_else(cores));
-                let model = Arc::new(FastModel::new(model, FastOptions::default())?);
-                Ok(Self::Fast(FastRunner::new(
-                    model,
-                    pool,
-                    LatentFormat::F32,
-                    blocks,
-                )))
+                let pool = Pool::new(options.threads.unwrap_or_else(cores));
+                let model = Arc::new(FastModel::new(model, options.fast)?);
+                check_limit(&model, options.cache, scheduler)?;
+                let runner = FastRunner::new(model, pool, options.cache, blocks);
+                Ok(Self::Fast(runner))
             }
         }
     }

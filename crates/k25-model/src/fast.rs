@@ -9,11 +9,13 @@ mod attention;
 mod cache;
 mod model;
 mod moe;
+mod residency;
 mod vision;
 
 pub use act::Act;
 pub use cache::{LatentFormat, PagedLatents, RowCopy};
 pub use model::{ActivationFormat, DenseFormat, FastModel, FastOptions, FastOptionsError};
+pub use residency::{ExpertCache, ExpertId, LeastRecentlyUsed, own_bytes, resident_bytes};
 pub use vision::VisionFast;
 
 use std::ops::Range;
@@ -178,8 +180,8 @@ impl Exec for Fast<'_> {
         Act::new(self.product(&mlp.down, &Act::new(gate)))
     }
 
-    fn moe(&mut self, _layer: usize, weights: &MoeWeights, x: &Act) -> Act {
-        Act::new(self.mixture_of_experts(weights, x))
+    fn moe(&mut self, layer: usize, weights: &MoeWeights, x: &Act) -> Act {
+        Act::new(self.mixture_of_experts(layer, weights, x))
     }
 
     fn select_rows(&mut self, x: &Act, rows: &[usize]) -> Act {

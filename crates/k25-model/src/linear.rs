@@ -87,6 +87,11 @@ impl Linear {
         }
     }
 
+    /// Bytes that lie in a mapped file rather than in memory of the process's own.
+    pub fn mapped_bytes(&self) -> usize {
+        self.tensors().map(|tensor| tensor.bytes().len()).sum()
+    }
+
     /// Tells the system how the matrix will be read.
     pub fn advise(&self, advice: Advice) {
         self.tensors().for_each(|tensor| tensor.advise(advice));

@@ -43,6 +43,8 @@ pub enum Advice {
     WillNeed,
     /// Often: read it now and enter it in the page tables, and return when that is done.
     Populate,
+    /// Not soon: the pages leave the process, and are read again when they are touched.
+    Release,
 }
 
 /// An element type, a shape, and bytes aligned for that type.

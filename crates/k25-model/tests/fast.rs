@@ -18,11 +18,13 @@ const EXACT: FastOptions = FastOptions {
     dense: DenseFormat::Stored,
     activations: ActivationFormat::F32,
     fetch_ahead: false,
+    memory_limit: None,
 };
 const W4A8: FastOptions = FastOptions {
     dense: DenseFormat::Int8,
     activations: ActivationFormat::Int8,
     fetch_ahead: false,
+    memory_limit: None,
 };
 
 fn open(name: &str) -> Model {

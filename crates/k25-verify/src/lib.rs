@@ -6,6 +6,7 @@
 //! either checked or reported as not checked; nothing is passed over.
 
 mod expected;
+mod fast_error;
 mod fixture;
 mod images;
 mod parser;
@@ -30,6 +31,7 @@ use crate::fixture::{Document, DocumentKind, Fixture, ModelFolder, TensorFile, T
 use crate::report::Part;
 use crate::vision::{MediaSet, Surroundings};
 
+pub use fast_error::{FastChoice, FastError, FastErrorFault, fast_errors};
 pub use report::{Check, Outcome, Report};
 
 /// A folder that cannot be verified at all.

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use k25_bench::{BenchOptions, Figure, Machine};
-use k25_model::fast::{ActivationFormat, DenseFormat, FastOptions, LatentFormat};
+use k25_model::fast::FastOptions;
 
 use super::Outcome;
-use crate::args::{self, BenchArgs};
+use crate::args::BenchArgs;
 use crate::output::{Status, print_json};
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
@@ -44,21 +44,11 @@ fn options(args: &BenchArgs) -> BenchOptions {
         model: args.dir.clone(),
         threads,
         fast: FastOptions {
-            dense: match args.dense {
-                args::Dense::Stored => DenseFormat::Stored,
-                args::Dense::Int8 => DenseFormat::Int8,
-            },
-            activations: match args.activations {
-                args::Activations::F32 => ActivationFormat::F32,
-                args::Activations::Int8 => ActivationFormat::Int8,
-            },
-            fetch_ahead: false,
+            dense: args.dense.format(),
+            activations: args.activations.format(),
+            ..FastOptions::default()
         },
-        cache: match args.cache {
-            args::Cache::F32 => LatentFormat::F32,
-            args::Cache::Bf16 => LatentFormat::Bf16,
-            args::Cache::Int8 => LatentFormat::Int8,
-        },
+        cache: args.cache.format(),
         depths: args.depths.clone(),
         prompts: args.prompts.clone(),
         batches: args.batches.clone(),

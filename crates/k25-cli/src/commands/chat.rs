@@ -7,7 +7,7 @@ use k25_chat::{
     Arguments, Content, Conversation, Media, MediaKind, Message, ParsedMessage, Part,
     RenderOptions, Role, ToolCall,
 };
-use k25_local::LocalModel;
+use k25_local::{AnswerForm, AnswerOptions, CallRule, LocalModel};
 
 use super::Outcome;
 use crate::answer::{self, AnswerPrinter};
@@ -28,8 +28,9 @@ const HELP: &str = "\
 
 pub fn run(args: ChatArgs) -> Result<Outcome> {
     let interrupt = Interrupt::watch()?;
+    let form = args.form.form()?;
     let (model, _) = answer::open(&args.model)?;
-    let mut chat = Chat::new(model, args, interrupt);
+    let mut chat = Chat::new(model, args, form, interrupt);
     let is_person = io::stdin().is_terminal();
     if is_person {
         println_dim("/help lists the commands")?;
@@ -59,6 +60,8 @@ enum Next {
 struct Chat {
     model: LocalModel,
     flags: SamplingArgs,
+    /// Of every answer.
+    form: AnswerForm,
     interrupt: Interrupt,
     system: Option<String>,
     thinking: bool,
@@ -69,7 +72,7 @@ struct Chat {
 }
 
 impl Chat {
-    fn new(model: LocalModel, args: ChatArgs, interrupt: Interrupt) -> Self {
+    fn new(model: LocalModel, args: ChatArgs, form: AnswerForm, interrupt: Interrupt) -> Self {
         let ChatArgs {
             system,
             sampling: flags,
@@ -82,6 +85,7 @@ impl Chat {
         let mut chat = Self {
             model,
             flags,
+            form,
             interrupt,
             system,
             thinking,
@@ -166,9 +170,11 @@ impl Chat {
             thinking: self.thinking,
             ..RenderOptions::default()
         };
-        let prepared = self
+        let mut prepared = self
             .model
             .prepare(Conversation::new(self.messages.clone()), &options)?;
+        self.model
+            .constrain(&mut prepared, self.form.clone(), CallRule::Auto)?;
         let params = answer::sampling(
             &self.flags,
             self.thinking,
@@ -176,13 +182,13 @@ impl Chat {
             self.seed,
         );
         let mut printer = AnswerPrinter::new(io::stdout(), Screen::stdout());
-        let (message, finished) = answer::run(
-            &self.model,
-            prepared,
-            params,
-            &self.interrupt,
-            &mut |event| printer.show(event),
-        )?;
+        let options = AnswerOptions {
+            stop: self.flags.stop.clone(),
+            ..AnswerOptions::new(params)
+        };
+        let begun = self.model.answer(prepared, options)?;
+        let (message, finished) =
+            answer::run(begun, &self.interrupt, &mut |event| printer.show(event))?;
         printer.finish()?;
         println_dim(&answer::cost_line(&finished))?;
         Ok(message)

@@ -8,7 +8,7 @@ use k25_chat::{
     Content, Conversation, Media, MediaKind, Message, ParsedMessage, ParsedToolCall, Part, Reading,
     Role,
 };
-use k25_local::{FinishReason, Finished, LocalModel, Prepared};
+use k25_local::{Answer, AnswerOptions, CallRule, FinishReason, Finished, LocalModel, Prepared};
 use serde::Serialize;
 
 use super::Outcome;
@@ -80,8 +80,11 @@ pub fn run(args: GenerateArgs) -> Result<Outcome> {
         system,
         raw,
         sampling: flags,
+        form,
+        samples,
         json,
     } = args;
+    let form = form.form()?;
     let input = match (messages, prompt) {
         (Some(path), _) => {
             Input::Conversation(Source::of(&path).read_conversation(Reading::Service)?)
@@ -97,28 +100,57 @@ pub fn run(args: GenerateArgs) -> Result<Outcome> {
     };
     let interrupt = Interrupt::watch()?;
     let (model, load_time) = open(&model_args)?;
-    let prepared = prepare(&model, input, &flags)?;
+    let mut prepared = prepare(&model, input, &flags)?;
+    model.constrain(&mut prepared, form, CallRule::Auto)?;
     let seed = flags.seed.unwrap_or_else(random_seed);
     let params = sampling(&flags, !flags.instant, model.room(&prepared), seed);
-    let finished = if json {
-        let (message, finished) = answer(&model, prepared, params, &interrupt, &mut |_| Ok(()))?;
-        print_json(&reply(&message, &finished, seed, load_time))?;
-        finished
-    } else {
-        let mut printer = AnswerPrinter::new(io::stdout(), Screen::stdout());
-        let (message, finished) = answer(&model, prepared, params, &interrupt, &mut |event| {
-            printer.show(event)
-        })?;
-        printer.finish()?;
-        show_cost(&finished);
-        explain_silence(&message);
-        finished
+    // All begin at once: the engine computes the prompt for one of them, and the answers together.
+    let sample = |index| {
+        let options = AnswerOptions {
+            stop: flags.stop.clone(),
+            ..AnswerOptions::new(params.for_sample(index))
+        };
+        model.answer(prepared.clone(), options)
     };
-    Ok(if finished.reason == FinishReason::Cancelled {
-        Outcome::Interrupted
-    } else {
-        Outcome::Done
+    let answers = (0..samples).map(sample).collect::<Result<Vec<_>, _>>()?;
+    let seeds = (0..samples).map(|index| params.for_sample(index).seed);
+    let mut spoken = Vec::with_capacity(samples);
+    for begun in answers {
+        let (message, finished) = match json {
+            true => answer(begun, &interrupt, &mut |_| Ok(()))?,
+            false => show(begun, &interrupt)?,
+        };
+        let is_cancelled = finished.reason == FinishReason::Cancelled;
+        spoken.push((message, finished));
+        if is_cancelled {
+            break;
+        }
+    }
+    if json {
+        let replies = spoken.iter().zip(seeds);
+        let replies =
+            replies.map(|((message, finished), seed)| reply(message, finished, seed, load_time));
+        let replies: Vec<_> = replies.collect();
+        match replies.as_slice() {
+            [one] => print_json(one)?,
+            several => print_json(&several)?,
+        }
+    }
+    let is_cancelled = |(_, finished): &(_, Finished)| finished.reason == FinishReason::Cancelled;
+    Ok(match spoken.iter().any(is_cancelled) {
+        true => Outcome::Interrupted,
+        false => Outcome::Done,
     })
+}
+
+/// Prints an answer while it comes, and on a terminal what it cost.
+fn show(begun: Answer, interrupt: &Interrupt) -> Result<(ParsedMessage, Finished)> {
+    let mut printer = AnswerPrinter::new(io::stdout(), Screen::stdout());
+    let (message, finished) = answer(begun, interrupt, &mut |event| printer.show(event))?;
+    printer.finish()?;
+    show_cost(&finished);
+    explain_silence(&message);
+    Ok((message, finished))
 }
 
 /// A conversation of one message: media in the order of their flags, pictures first, then the text.

@@ -3,12 +3,15 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Result;
-use k25_verify::{Check, Outcome as CheckOutcome, Report, verify};
+use anyhow::{Result, anyhow};
+use k25_model::fast::FastOptions;
+use k25_verify::{
+    Check, FastChoice, FastError, Outcome as CheckOutcome, Report, fast_errors, verify,
+};
 use serde::Serialize;
 
 use super::Outcome;
-use crate::args::VerifyArgs;
+use crate::args::{Cache, Execution, VerifyArgs};
 use crate::output::{Screen, Status, grouped, print_json};
 
 /// Columns of part and item together; longer ones push the others to the right.
@@ -24,6 +27,15 @@ struct FolderReport<'a> {
 }
 
 pub fn run(args: &VerifyArgs) -> Result<Outcome> {
+    let options = args.compute.fast(Execution::Fast)?;
+    if args.fast {
+        return fast(args, options);
+    }
+    if options != FastOptions::default() || args.compute.cache != Cache::F32 {
+        return Err(anyhow!(
+            "verify computes exactly\n  hint: add --fast to measure the error of these choices"
+        ));
+    }
     let table = Table::new(args.short);
     if !args.json {
         table.header()?;
@@ -54,6 +66,86 @@ pub fn run(args: &VerifyArgs) -> Result<Outcome> {
     } else {
         Outcome::FallsShort
     })
+}
+
+/// Prints how far the fast execution is from the exact one.
+fn fast(args: &VerifyArgs, options: FastOptions) -> Result<Outcome> {
+    let choice = FastChoice {
+        options,
+        cache: args.compute.cache.format(),
+        threads: None,
+    };
+    let status = Status::show("computing both ways …");
+    if !args.json {
+        status.update("");
+        let columns =
+            "positions  largest logit  worst error  mean error  same top 1   mean KL  worst KL";
+        writeln!(io::stdout(), "{:<24} {columns}", "model")?;
+    }
+    let mut all = Vec::new();
+    for folder in &args.dirs {
+        let mut sink = |error: &FastError| {
+            status.update("");
+            if !args.json && print_fast(error).is_err() {
+                // Nobody reads the table any more.
+                std::process::exit(1);
+            }
+            status.update("computing both ways …");
+        };
+        all.extend(fast_errors(folder, &choice, &mut sink)?);
+    }
+    drop(status);
+    if args.json {
+        let errors: Vec<_> = all.iter().map(FastRow::of).collect();
+        print_json(&errors)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_fast(error: &FastError) -> io::Result<()> {
+    let name = error.folder.file_name().unwrap_or(error.folder.as_os_str());
+    writeln!(
+        io::stdout(),
+        "{:<24} {:>9}  {:>13.3}  {:>11.1e}  {:>10.1e}  {:>8.2} %  {:>8.1e}  {:>8.1e}",
+        name.to_string_lossy(),
+        grouped(error.positions as u64),
+        error.largest_logit,
+        error.worst_error,
+        error.mean_error,
+        100.0 * error.top1_agreement,
+        error.mean_kl,
+        error.worst_kl,
+    )
+}
+
+/// What `--fast --json` prints, one per model.
+#[derive(Debug, Serialize)]
+struct FastRow<'a> {
+    folder: &'a Path,
+    baseline: &'static str,
+    positions: usize,
+    largest_logit: f64,
+    worst_error: f64,
+    mean_error: f64,
+    top1_agreement: f64,
+    mean_kl: f64,
+    worst_kl: f64,
+}
+
+impl<'a> FastRow<'a> {
+    fn of(error: &'a FastError) -> Self {
+        Self {
+            folder: &error.folder,
+            baseline: error.baseline,
+            positions: error.positions,
+            largest_logit: error.largest_logit,
+            worst_error: error.worst_error,
+            mean_error: error.mean_error,
+            top1_agreement: error.top1_agreement,
+            mean_kl: error.mean_kl,
+            worst_kl: error.worst_kl,
+        }
+    }
 }
 
 /// The table, printed while checks come in.

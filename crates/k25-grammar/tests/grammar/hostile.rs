@@ -65,7 +65,7 @@ fn what_only_looks_like_a_trap_compiles_or_is_refused() {
     let doubling: Vec<String> = (0..30)
         .map(|i| format!(r#""d{i}": {}"#, twice(&format!("d{}", i + 1))))
         .collect();
-    let products = vec![r#"{"anyOf":[{"minimum":1},{"maximum":9},{"multipleOf":3}]}"#; 12];
+    let products = [r#"{"anyOf":[{"minimum":1},{"maximum":9},{"multipleOf":3}]}"#; 12];
     let cases = [
         r##"{"$ref": "#"}"##.to_owned(),
         r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}"##.to_owned(),

@@ -46,6 +46,8 @@ fn kind(error: &LocalError) -> ChatErrorKind {
         | LocalError::Engine(_)
         | LocalError::Execution(_)
         | LocalError::Thread(_)
+        | LocalError::NoMemoryForCache { .. }
+        | LocalError::MemoryLimit { .. }
         | LocalError::Stopped(_) => ChatErrorKind::Server,
     }
 }

@@ -59,6 +59,20 @@ fn prefer_huge_pages(map: &Mmap) {
 #[cfg(not(target_os = "linux"))]
 fn prefer_huge_pages(_map: &Mmap) {}
 
+#[cfg(unix)]
+impl MappedFile {
+    /// Takes the pages of a part out of the process.
+    fn release(&self, part: Range<usize>) {
+        let advice = memmap2::UncheckedAdvice::DontNeed;
+        // SAFETY: the map is shared and read-only, so its pages hold what the file holds and are read
+        // from there again when they are next touched; nothing that a slice of the map shows changes.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(advice, part.start, part.len())
+        };
+    }
+}
+
 impl ByteSource for MappedFile {
     fn bytes(&self) -> &[u8] {
         &self.map
@@ -68,6 +82,10 @@ impl ByteSource for MappedFile {
         #[cfg(unix)]
         {
             let advice = match advice {
+                Advice::Release => {
+                    self.release(part);
+                    return;
+                }
                 Advice::Random => memmap2::Advice::Random,
                 Advice::WillNeed => memmap2::Advice::WillNeed,
                 #[cfg(target_os = "linux")]

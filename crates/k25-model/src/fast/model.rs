@@ -4,6 +4,7 @@ use k25_kernels::{Dense, Int8Matrix, Isa, Weights, bf16_to_f32, f32_to_bf16};
 use rayon::prelude::*;
 use thiserror::Error;
 
+use super::residency::Residency;
 use crate::linear::Linear;
 use crate::rope::{Rotary, softmax_scale};
 use crate::rows::Rows;
@@ -39,6 +40,9 @@ pub struct FastOptions {
     /// Ask the system for an expert's pages as soon as it is chosen: for models that are larger than
     /// memory.
     pub fetch_ahead: bool,
+    /// Bytes of resident memory, mapped weights among them, that the process is to stay below: cold
+    /// experts are given back.
+    pub memory_limit: Option<usize>,
 }
 
 /// Options that contradict each other.
@@ -56,6 +60,7 @@ pub enum FastOptionsError {
 pub struct FastModel {
     model: Model,
     options: FastOptions,
+    pub(super) residency: Option<Residency>,
     pub(super) rotary: Rotary,
     pub(super) softmax_scale: f32,
     pub(super) absorbed: Vec<AbsorbedKv>,
@@ -111,6 +116,7 @@ impl FastModel {
         Ok(Self {
             model,
             options,
+            residency: options.memory_limit.map(Residency::new),
             rotary,
             softmax_scale,
             absorbed,
@@ -120,6 +126,30 @@ impl FastModel {
     /// The model, its dense matrices in the format that was asked for.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Bytes of mapped weights that every pass reads, the routed experts and the embedding left out,
+    /// and the bytes of the experts that one row reads in the layer that needs most.
+    pub fn working_bytes(&self) -> [usize; 2] {
+        let mut always = self.model.text.lm_head.mapped_bytes();
+        let mut experts = 0;
+        for layer in &self.model.text.layers {
+            let all: usize = layer.matrices().map(Linear::mapped_bytes).sum();
+            let routed = match &layer.feed_forward {
+                FeedForward::Moe(moe) => moe.experts.as_slice(),
+                FeedForward::Dense(_) => &[],
+            };
+            let bytes = |mlp: &Mlp| -> usize {
+                mlp.matrices()
+                    .map(|matrix| matrix.mapped_bytes())
+                    .iter()
+                    .sum()
+            };
+            always += all - routed.iter().map(bytes).sum::<usize>();
+            let largest = routed.iter().map(bytes).max().unwrap_or(0);
+            experts = experts.max(largest * self.model.config.text.num_experts_per_tok);
+        }
+        [always, experts]
     }
 
     /// The choices made.

@@ -7,9 +7,10 @@ use k25_kernels::Rows as RowSet;
 
 use super::Fast;
 use super::act::Act;
+use super::residency::Residency;
 use crate::router::{self, Choice};
 use crate::rows::Rows;
-use crate::weights::MoeWeights;
+use crate::weights::{Mlp, MoeWeights};
 
 /// Which rows visit which experts.
 struct Visits {
@@ -55,6 +56,22 @@ impl Visits {
     }
 }
 
+impl Visits {
+    /// The visits of some neighbouring experts alone; choices have no slots in it.
+    fn part(&self, experts: &[(usize, std::ops::Range<usize>)]) -> Self {
+        let first = experts.first().map_or(0, |(_, slots)| slots.start);
+        let end = experts.last().map_or(0, |(_, slots)| slots.end);
+        let moved = |(expert, slots): &(usize, std::ops::Range<usize>)| {
+            (*expert, slots.start - first..slots.end - first)
+        };
+        Self {
+            rows: self.rows[first..end].to_vec(),
+            experts: experts.iter().map(moved).collect(),
+            slots: Vec::new(),
+        }
+    }
+}
+
 /// The inner activations of one set of MLPs: `gate` becomes silu(gate) ⊙ up.
 struct Inner {
     gate: Rows,
@@ -71,14 +88,59 @@ impl Inner {
 }
 
 impl Fast<'_> {
-    pub(super) fn mixture_of_experts(&mut self, weights: &MoeWeights, x: &Act) -> Rows {
+    pub(super) fn mixture_of_experts(
+        &mut self,
+        layer: usize,
+        weights: &MoeWeights,
+        x: &Act,
+    ) -> Rows {
         let choices = self.choose_experts(weights, x);
         let visits = Visits::sort(&choices, weights.experts.len());
-        self.fetch_experts(weights, &visits);
-        let (routed, shared) = self.expert_inner(weights, &visits, x);
-        let (routed, shared) =
-            self.expert_outputs(weights, &visits, routed, shared, x.rows().width());
+        let (routed, shared) = match &self.model.residency {
+            Some(residency) => self.visit_in_groups(residency, layer, weights, &visits, x),
+            None => {
+                self.fetch_experts(weights, &visits);
+                self.visit(weights, weights.shared.as_ref(), &visits, x)
+            }
+        };
         self.mix(&choices, &visits, &routed, shared)
+    }
+
+    /// Results of all visits, and of the shared expert.
+    fn visit(
+        &self,
+        weights: &MoeWeights,
+        shared: Option<&Mlp>,
+        visits: &Visits,
+        x: &Act,
+    ) -> (Rows, Option<Rows>) {
+        let (routed, inner) = self.expert_inner(weights, shared, visits, x);
+        self.expert_outputs(weights, shared, visits, routed, inner, x.rows().width())
+    }
+
+    /// Likewise, but only as many experts at a time as there is memory for.
+    fn visit_in_groups(
+        &self,
+        residency: &Residency,
+        layer: usize,
+        weights: &MoeWeights,
+        visits: &Visits,
+        x: &Act,
+    ) -> (Rows, Option<Rows>) {
+        let (mut routed, mut shared_out) = (Vec::new(), None);
+        let (mut shared, mut rest) = (weights.shared.as_ref(), visits.experts.as_slice());
+        while !rest.is_empty() {
+            let numbers = || rest.iter().map(|(expert, _)| *expert);
+            let len = residency.group_len(&weights.experts, numbers());
+            let group: Vec<usize> = numbers().take(len).collect();
+            residency.admit(self.model.model(), layer, &group);
+            let part = visits.part(&rest[..len]);
+            let (outputs, out) = self.visit(weights, shared.take(), &part, x);
+            routed.extend_from_slice(outputs.values());
+            shared_out = shared_out.or(out);
+            rest = &rest[len..];
+        }
+        (Rows::from_values(routed, x.rows().width()), shared_out)
     }
 
     fn choose_experts(&self, weights: &MoeWeights, x: &Act) -> Vec<Vec<Choice>> {
@@ -109,6 +171,7 @@ impl Fast<'_> {
     fn expert_inner(
         &self,
         weights: &MoeWeights,
+        shared_mlp: Option<&Mlp>,
         visits: &Visits,
         x: &Act,
     ) -> (Inner, Option<Inner>) {
@@ -117,12 +180,10 @@ impl Fast<'_> {
             .first()
             .map_or(0, |expert| expert.gate.out_features());
         let mut routed = Inner::new(visits.rows.len(), width);
-        let mut shared = weights
-            .shared
-            .as_ref()
-            .map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
+        let mut shared =
+            shared_mlp.map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
         let mut products = Vec::with_capacity(2 * visits.experts.len() + 2);
-        if let (Some(mlp), Some(inner)) = (&weights.shared, &mut shared) {
+        if let (Some(mlp), Some(inner)) = (shared_mlp, &mut shared) {
             let rows = || RowSet::Range(0..x.rows().len());
             products.push(self.product_into(&mlp.gate, x, rows(), inner.gate.values_mut()));
             products.push(self.product_into(&mlp.up, x, rows(), inner.up.values_mut()));
@@ -156,6 +217,7 @@ impl Fast<'_> {
     fn expert_outputs(
         &self,
         weights: &MoeWeights,
+        shared_mlp: Option<&Mlp>,
         visits: &Visits,
         routed: Inner,
         shared: Option<Inner>,
@@ -168,7 +230,7 @@ impl Fast<'_> {
             .as_ref()
             .map(|shared| Rows::zeros(shared.rows().len(), hidden));
         let mut products = Vec::with_capacity(visits.experts.len() + 1);
-        if let (Some(mlp), Some(inner), Some(out)) = (&weights.shared, &shared, &mut shared_out) {
+        if let (Some(mlp), Some(inner), Some(out)) = (shared_mlp, &shared, &mut shared_out) {
             let rows = RowSet::Range(0..inner.rows().len());
             products.push(self.product_into(&mlp.down, inner, rows, out.values_mut()));
         }

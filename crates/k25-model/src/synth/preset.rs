@@ -9,6 +9,8 @@ use k25_config::{ModelConfig, TextConfig, VisionConfig};
 pub enum Preset {
     /// A few hundred thousand parameters with every part of the family, vision too: for tests.
     Tiny,
+    /// 390 M parameters, 240 MB, nearly all of it routed experts, text only: for tests.
+    Small,
     /// 8.25 B parameters, 0.81 B active, 5.2 GB, text only: the benchmark model.
     Mid,
     /// One mixture-of-experts layer of the real shape with 96 experts, 2.6 GB, text only.
@@ -19,12 +21,19 @@ pub enum Preset {
 
 impl Preset {
     /// Every preset.
-    pub const ALL: [Self; 4] = [Self::Tiny, Self::Mid, Self::Layer, Self::KimiK25];
+    pub const ALL: [Self; 5] = [
+        Self::Tiny,
+        Self::Small,
+        Self::Mid,
+        Self::Layer,
+        Self::KimiK25,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tiny => "tiny",
+            Self::Small => "small",
             Self::Mid => "mid",
             Self::Layer => "layer",
             Self::KimiK25 => "kimi-k2.5",
@@ -44,11 +53,12 @@ impl Preset {
                 tiny_text(&mut config.text);
                 config.vision.as_mut().map(tiny_vision);
             }
+            Self::Small => small_text(&mut config.text),
             Self::Mid => mid_text(&mut config.text),
             Self::Layer => layer_text(&mut config.text),
             Self::KimiK25 => {}
         }
-        if matches!(self, Self::Mid | Self::Layer) {
+        if matches!(self, Self::Small | Self::Mid | Self::Layer) {
             config.vision = None;
         }
         // Vocabularies here are small; the largest is the real one.
@@ -64,6 +74,7 @@ impl Preset {
     pub fn shards(self) -> usize {
         match self {
             Self::Tiny => 3,
+            Self::Small => 2,
             Self::Mid => 4,
             Self::Layer => 2,
             Self::KimiK25 => 64,
@@ -100,6 +111,19 @@ fn tiny_vision(vision: &mut VisionConfig) {
     vision.num_attention_heads = 4;
     vision.intermediate_size = 128;
     vision.text_hidden_size = 128;
+}
+
+/// Nearly all of it routed experts: for what happens when they do not fit in memory.
+fn small_text(text: &mut TextConfig) {
+    text.hidden_size = 1024;
+    text.num_hidden_layers = 5;
+    text.intermediate_size = 1024;
+    text.moe_intermediate_size = 512;
+    text.n_routed_experts = 64;
+    text.num_experts_per_tok = 4;
+    text.num_attention_heads = 4;
+    text.q_lora_rank = Some(128);
+    text.vocab_size = 1280;
 }
 
 /// Spec: performance §2.
