@@ -6,6 +6,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k25_model::synth::Preset;
 
+mod swarm;
+
+pub use swarm::{
+    AgentArgs, AgentModelArgs, BudgetArgs, Context, EditArgs, ExportArgs, ListArgs, ResumeArgs,
+    ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
+};
+
 mod compute;
 mod form;
 
@@ -40,6 +47,10 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Talk to a model, turn by turn
     Chat(ChatArgs),
+    /// Let one agent read documents and answer in words
+    Agent(AgentArgs),
+    /// Let sub-agents fill a table from documents, each value with the line it stands on
+    Swarm(Box<SwarmArgs>),
     /// Show the prompt that a conversation becomes
     Render(RenderArgs),
     /// Turn text into token ids, or ids into text

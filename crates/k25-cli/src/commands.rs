@@ -1,10 +1,12 @@
 //! The subcommands, each in its file: flags to library calls, results to text.
 
+mod agent;
 mod bench;
 mod chat;
 mod generate;
 mod inspect;
 mod render;
+mod swarm;
 mod synth;
 mod tokenize;
 mod tokenizer;
@@ -36,6 +38,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Agent(args) => agent::run(args),
+        Command::Swarm(args) => swarm::run(*args),
         Command::Render(args) => render::run(&args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Train(args) => train::run(&args),

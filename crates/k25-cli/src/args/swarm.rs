@@ -1,0 +1,339 @@
+//! `k25 swarm` and `k25 agent`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `k25 swarm`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "\
+An orchestrator reads the question, creates sub-agents and gives out the work; every value of the
+table has the line it stands on. Ctrl-C rests the run; nothing that is done is lost.
+
+Exit code 0 if the table is complete, 1 if places are open or in conflict or the run rests.
+
+Examples:
+  k25 swarm \"For each crate: version, license, edition\" --docs ./crates --model ./nano
+  k25 swarm \"Compare the phones\" --docs ./pages --columns \"phone*, price:number[EUR], date:date\" \\
+      --model https://api.moonshot.ai/v1 --model-name kimi-k2.5 --max-cost 2
+  k25 swarm list
+  k25 swarm show 7f3a --cell anyhow.license
+  k25 swarm edit 7f3a --add-column homepage:url
+  k25 swarm resume 7f3a")]
+pub struct SwarmArgs {
+    /// What to do with an earlier run
+    #[command(subcommand)]
+    pub command: Option<SwarmCommand>,
+    /// A new run
+    #[command(flatten)]
+    pub start: StartArgs,
+}
+
+/// What can be done with an earlier run.
+#[derive(Debug, Subcommand)]
+pub enum SwarmCommand {
+    /// Go on with a run that rests or whose process ended
+    Resume(ResumeArgs),
+    /// Show a run's table, one cell with its evidence, or its figures
+    Show(ShowArgs),
+    /// Change a table; only what the change touches is looked up again
+    Edit(EditArgs),
+    /// Write a run's table to a file
+    Export(ExportArgs),
+    /// List the runs
+    #[command(visible_alias = "runs")]
+    List(ListArgs),
+}
+
+/// A new run.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// What to find out
+    pub question: Option<String>,
+    /// Folder of documents: text, Markdown, HTML, CSV, source code
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
+    /// The columns, as in "name*, size:number[MB]=on disk, state:enum(open|closed)"; `*` marks a key
+    /// [default: the model proposes them]
+    #[arg(long, value_name = "COLUMNS")]
+    pub columns: Option<String>,
+    /// Write the table here too; the ending says how: csv, md or json
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Who works
+    #[arg(long, value_enum, default_value_t = SwarmMode::Swarm)]
+    pub mode: SwarmMode,
+    /// Run this too and compare
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub compare: Option<Compared>,
+    /// How to go on when the main agent's history fills the context
+    #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
+    pub context_policy: Context,
+    /// Let sub-agents reason from the beginning, and not only when they struggle
+    #[arg(long)]
+    pub subagents_think: bool,
+    /// Let the orchestrator answer without reasoning
+    #[arg(long)]
+    pub instant: bool,
+    /// The models
+    #[command(flatten)]
+    pub model: AgentModelArgs,
+    /// What the run may cost
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who works on a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SwarmMode {
+    /// An orchestrator with sub-agents
+    Swarm,
+    /// One agent
+    Single,
+}
+
+/// What a swarm is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compared {
+    /// One agent with the same model, documents and columns
+    Single,
+}
+
+/// What becomes of a long history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Context {
+    /// A full context ends the work
+    None,
+    /// Earlier results are hidden
+    HideToolResult,
+    /// The model sums up
+    Summary,
+    /// The history goes, the table stays
+    DiscardAll,
+}
+
+impl Context {
+    /// The name that the runtime knows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Context::None => "none",
+            Context::HideToolResult => "hide-tool-result",
+            Context::Summary => "summary",
+            Context::DiscardAll => "discard-all",
+        }
+    }
+}
+
+/// The models of agents.
+#[derive(Debug, Args)]
+pub struct AgentModelArgs {
+    /// Folder of a checkpoint, or address of an OpenAI-compatible endpoint [default: K25_MODEL from
+    /// the environment]
+    #[arg(long, value_name = "DIR|URL")]
+    pub model: Option<String>,
+    /// The model's name at the endpoint
+    #[arg(long, value_name = "NAME", default_value = "kimi-k2.5")]
+    pub model_name: String,
+    /// A cheaper model at the same endpoint for sub-agents
+    #[arg(long, value_name = "NAME")]
+    pub subagent_model: Option<String>,
+    /// Environment variable with the endpoint's key
+    #[arg(long, value_name = "VARIABLE", default_value = "MOONSHOT_API_KEY")]
+    pub key_from: String,
+    /// Prices per million tokens as JSON: {"currency": "USD", "models": {"kimi-k2.5": {"input": 0.6, "cached_input": 0.1, "output": 3}}}
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Tokens of the model's context [default: the checkpoint's; 262144 for an endpoint]
+    #[arg(long, value_name = "N")]
+    pub context: Option<u64>,
+    /// Most tokens of one answer
+    #[arg(long, value_name = "N")]
+    pub max_answer: Option<u32>,
+    /// 0 always takes the likeliest token [default: the model's own]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Most requests at the same time [default: 16 here, 100 at an endpoint]
+    #[arg(long, value_name = "N")]
+    pub parallel: Option<usize>,
+}
+
+/// What a run may cost.
+#[derive(Debug, Args)]
+pub struct BudgetArgs {
+    /// Most money, in the price table's currency
+    #[arg(long, value_name = "AMOUNT")]
+    pub max_cost: Option<f64>,
+    /// Most tokens of all agents together
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+    /// Most minutes
+    #[arg(long, value_name = "N")]
+    pub max_minutes: Option<u64>,
+    /// Most critical steps
+    #[arg(long, value_name = "N")]
+    pub max_critical_steps: Option<u64>,
+    /// Most tool calls of all agents together
+    #[arg(long, value_name = "N", default_value_t = 1_500)]
+    pub max_tool_calls: u64,
+    /// Most tasks of sub-agents
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub max_tasks: u64,
+    /// Most steps of one agent
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_steps: usize,
+}
+
+/// Where runs lie.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Folder of the runs
+    #[arg(long = "runs", value_name = "DIR", default_value = "runs")]
+    pub dir: PathBuf,
+}
+
+/// `k25 swarm resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run
+    pub run: String,
+    /// Another model than before
+    #[command(flatten)]
+    pub model: AgentModelArgs,
+    /// What the run may cost in all
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 swarm show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The run
+    pub run: String,
+    /// One cell with its evidence, as ROW.COLUMN
+    #[arg(long, value_name = "ROW.COLUMN")]
+    pub cell: Option<String>,
+    /// The figures: steps, tokens, failures, time by agent
+    #[arg(long, conflicts_with = "cell")]
+    pub report: bool,
+    /// All events, a JSON object a line
+    #[arg(long, conflicts_with_all = ["cell", "report"])]
+    pub events: bool,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 swarm edit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Values set by hand stay, whatever agents find later.
+
+Examples:
+  k25 swarm edit 7f3a --add-column \"homepage:url\"
+  k25 swarm edit 7f3a --set anyhow.license=\"MIT OR Apache-2.0\"
+  k25 swarm edit 7f3a --redo anyhow.license --redo column:edition
+  k25 swarm edit 7f3a --define \"size=unpacked size, without tests\"")]
+pub struct EditArgs {
+    /// The run
+    pub run: String,
+    /// Add a column, written as for --columns (may be repeated)
+    #[arg(long = "add-column", value_name = "COLUMN")]
+    pub add_columns: Vec<String>,
+    /// Set a value by hand (may be repeated)
+    #[arg(long = "set", value_name = "ROW.COLUMN=VALUE")]
+    pub sets: Vec<String>,
+    /// Look up again: a cell, a row, or column:NAME (may be repeated)
+    #[arg(long = "redo", value_name = "ROW.COLUMN|ROW|column:NAME")]
+    pub redos: Vec<String>,
+    /// Say anew what a column means, and look its values up again (may be repeated)
+    #[arg(long = "define", value_name = "COLUMN=MEANING")]
+    pub defines: Vec<String>,
+    /// Only record the change; `resume` looks values up later
+    #[arg(long)]
+    pub later: bool,
+    /// Another model than before
+    #[command(flatten)]
+    pub model: AgentModelArgs,
+    /// What the run may cost in all
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 swarm export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The run
+    pub run: String,
+    /// The file; its ending says how: csv, md, json, or svg for the timeline
+    pub out: PathBuf,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+}
+
+/// `k25 swarm list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 agent`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One agent reads documents and answers in words, with a path and line for each fact.
+
+Examples:
+  k25 agent \"Which crates use edition 2024?\" --docs ./crates --model ./Kimi-K2.5
+  k25 agent \"What changed in March?\" --docs ./notes --model http://localhost:8000/v1 --model-name m")]
+pub struct AgentArgs {
+    /// What to find out
+    pub question: String,
+    /// Folder of documents: text, Markdown, HTML, CSV, source code
+    #[arg(long, value_name = "DIR")]
+    pub docs: PathBuf,
+    /// Answer without reasoning
+    #[arg(long)]
+    pub instant: bool,
+    /// How to go on when the history fills the context
+    #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
+    pub context_policy: Context,
+    /// The model
+    #[command(flatten)]
+    pub model: AgentModelArgs,
+    /// What the run may cost
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,228 @@
+//! `k25 swarm`: a wide question over documents becomes a table with evidence.
+
+pub mod folder;
+pub mod live;
+pub mod model;
+mod show;
+pub mod work;
+
+use anyhow::{Context as _, Result, anyhow};
+use k25_agent::agent::ContextPolicy;
+use k25_agent::contract::{Contract, parse_columns};
+use k25_agent::documents::Documents;
+use k25_agent::swarm::{Edit, Mode, Settings};
+
+use super::Outcome;
+use crate::args::{Context, EditArgs, ResumeArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode};
+use crate::input::UsageError;
+use folder::{RunFolder, RunNote};
+use model::Models;
+use work::Work;
+
+pub fn run(args: SwarmArgs) -> Result<Outcome> {
+    match args.command {
+        None => start(args.start),
+        Some(SwarmCommand::Resume(args)) => resume(args),
+        Some(SwarmCommand::Edit(args)) => edit(args),
+        Some(SwarmCommand::Show(args)) => show::show(&args),
+        Some(SwarmCommand::Export(args)) => show::export(&args),
+        Some(SwarmCommand::List(args)) => show::list(&args),
+    }
+}
+
+fn usage(message: &str) -> anyhow::Error {
+    UsageError(message.to_owned()).into()
+}
+
+/// The policy behind a flag.
+pub fn context_policy(context: Context) -> ContextPolicy {
+    ContextPolicy::from_name(context.as_str()).unwrap_or_default()
+}
+
+fn start(args: StartArgs) -> Result<Outcome> {
+    let question = args.question.clone().ok_or_else(|| {
+        usage("there is no question\n  hint: k25 swarm \"For each …: version, license\" --docs DIR --model DIR|URL")
+    })?;
+    let docs = args.docs.clone().ok_or_else(|| {
+        usage("there are no documents\n  hint: name their folder with --docs DIR")
+    })?;
+    let columns = args
+        .columns
+        .as_deref()
+        .map(|text| parse_columns(text).and_then(Contract::new));
+    let contract = columns.transpose()?;
+    if let Some(out) = &args.out {
+        show::Form::of(out)?;
+    }
+    let documents = Documents::open(&docs)?;
+    let models = Models::open(&args.model, None)?;
+    let mode = match args.mode {
+        SwarmMode::Swarm => Mode::Swarm,
+        SwarmMode::Single => Mode::Single,
+    };
+    let settings = Settings {
+        mode,
+        main_thinks: !args.instant,
+        subagents_think: args.subagents_think,
+        main_steps: args.budget.max_steps,
+        subagent_steps: args.budget.max_steps,
+        context: context_policy(args.context_policy),
+        small: models.is_small(),
+        ..Settings::default()
+    };
+    let note = RunNote::new(&docs, &args.model)?;
+    let folder = RunFolder::create(&args.runs.dir, &note)?;
+    let work = Work {
+        folder,
+        note,
+        models,
+        budget: args.budget.budget(),
+        json: args.json,
+    };
+    let begin = work::Begin {
+        question: &question,
+        contract,
+        settings: &settings,
+        documents,
+    };
+    let outcome = work.begin(begin)?;
+    if let Some(out) = &args.out {
+        show::export_to(&work.folder, out)?;
+    }
+    if args.compare.is_some() && outcome != Outcome::Interrupted {
+        compare(&args, &work, &question, &settings)?;
+    }
+    Ok(outcome)
+}
+
+/// Runs the same question with one agent and sets the figures side by side.
+fn compare(args: &StartArgs, swarm: &Work, question: &str, settings: &Settings) -> Result<()> {
+    let swarm_state = swarm.folder.state()?;
+    let single = Settings {
+        mode: Mode::Single,
+        ..settings.clone()
+    };
+    let work = Work {
+        folder: RunFolder::create(&args.runs.dir, &swarm.note)?,
+        note: swarm.note.clone(),
+        models: swarm.models.clone(),
+        budget: swarm.budget.clone(),
+        json: args.json,
+    };
+    let begin = work::Begin {
+        question,
+        contract: swarm_state.contract.clone(),
+        settings: &single,
+        documents: Documents::open(&swarm.note.documents)?,
+    };
+    work.begin(begin)?;
+    if !args.json {
+        show::print_comparison(&swarm_state, &work.folder.state()?);
+    }
+    Ok(())
+}
+
+fn resume(args: ResumeArgs) -> Result<Outcome> {
+    let folder = RunFolder::find(&args.runs.dir, &args.run)?;
+    let note = folder.note()?;
+    let models = Models::open(&args.model, Some(&note))?;
+    let work = Work {
+        folder,
+        note,
+        models,
+        budget: args.budget.budget(),
+        json: args.json,
+    };
+    work.go_on(Vec::new())
+}
+
+fn edit(args: EditArgs) -> Result<Outcome> {
+    let folder = RunFolder::find(&args.runs.dir, &args.run)?;
+    let edits = edits(&args, &folder)?;
+    if edits.is_empty() {
+        return Err(usage(
+            "nothing to change\n  hint: --add-column, --set, --redo or --define",
+        ));
+    }
+    let only_sets = edits.iter().all(|edit| matches!(edit, Edit::Set { .. }));
+    if args.later || only_sets {
+        return work::record_edits(&folder, edits);
+    }
+    let note = folder.note()?;
+    let models = Models::open(&args.model, Some(&note))?;
+    let work = Work {
+        folder,
+        note,
+        models,
+        budget: args.budget.budget(),
+        json: args.json,
+    };
+    work.go_on(edits)
+}
+
+fn edits(args: &EditArgs, folder: &RunFolder) -> Result<Vec<Edit>> {
+    let mut edits = Vec::new();
+    for text in &args.add_columns {
+        edits.extend(parse_columns(text)?.into_iter().map(Edit::AddColumn));
+    }
+    for text in &args.defines {
+        let (column, meaning) = pair(text, "--define COLUMN=MEANING")?;
+        edits.push(Edit::Redefine { column, meaning });
+    }
+    for text in &args.sets {
+        let (place, value) = pair(text, "--set ROW.COLUMN=VALUE")?;
+        let (row, column) = folder.place(&place)?;
+        edits.push(Edit::Set {
+            row,
+            column,
+            value: value.into(),
+        });
+    }
+    for text in &args.redos {
+        edits.push(match text.strip_prefix("column:") {
+            Some(column) => Edit::Redo {
+                row: None,
+                column: Some(column.to_owned()),
+            },
+            None => match folder.place(text) {
+                Ok((row, column)) => Edit::Redo {
+                    row: Some(row),
+                    column: Some(column),
+                },
+                Err(_) => Edit::Redo {
+                    row: Some(text.clone()),
+                    column: None,
+                },
+            },
+        });
+    }
+    Ok(edits)
+}
+
+fn pair(text: &str, form: &str) -> Result<(String, String)> {
+    let (left, right) = text
+        .split_once('=')
+        .ok_or_else(|| usage(&format!("{text:?} has no =\n  hint: write {form}")))?;
+    Ok((left.trim().to_owned(), right.trim().to_owned()))
+}
+
+impl crate::args::BudgetArgs {
+    /// The limits that these flags set.
+    pub fn budget(&self) -> k25_agent::budget::Budget {
+        k25_agent::budget::Budget {
+            tokens: self.max_tokens,
+            money: self.max_cost,
+            seconds: self.max_minutes.map(|minutes| minutes.saturating_mul(60)),
+            critical_steps: self.max_critical_steps,
+            tool_calls: Some(self.max_tool_calls),
+            tasks: Some(self.max_tasks),
+        }
+    }
+}
+
+/// Reads a small file of JSON.
+fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+}

@@ -1,0 +1,160 @@
+//! The folder of a run: its journal, what it was begun with, and its results.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use k25_agent::journal::SqliteJournal;
+use k25_agent::run::RunState;
+use serde::{Deserialize, Serialize};
+
+use super::model::named;
+use crate::answer::random_seed;
+use crate::args::AgentModelArgs;
+
+/// What a resume has to know beside the journal. No key is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunNote {
+    /// Folder of the documents.
+    pub documents: PathBuf,
+    /// Folder or address of the model.
+    pub model: Option<String>,
+    /// Its name at the endpoint.
+    pub model_name: String,
+    /// The sub-agents' model.
+    pub subagent_model: Option<String>,
+}
+
+impl RunNote {
+    /// What these flags say.
+    pub fn new(documents: &Path, model: &AgentModelArgs) -> Result<Self> {
+        let whole = |path: &Path| {
+            path.canonicalize()
+                .with_context(|| format!("cannot find {}", path.display()))
+        };
+        let address = match named(model) {
+            Some(dir) if !is_address(&dir) => Some(whole(Path::new(&dir))?.display().to_string()),
+            other => other,
+        };
+        Ok(RunNote {
+            documents: whole(documents)?,
+            model: address,
+            model_name: model.model_name.clone(),
+            subagent_model: model.subagent_model.clone(),
+        })
+    }
+}
+
+/// Whether a model is named by an endpoint's address.
+pub fn is_address(model: &str) -> bool {
+    model.starts_with("http://") || model.starts_with("https://")
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    /// Its short name.
+    pub id: String,
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run.
+    pub fn create(runs: &Path, note: &RunNote) -> Result<Self> {
+        fs::create_dir_all(runs).with_context(|| format!("cannot make {}", runs.display()))?;
+        for _ in 0..100 {
+            let id = format!("{:04x}", random_seed() & 0xffff);
+            let path = runs.join(&id);
+            if fs::create_dir(&path).is_ok() {
+                fs::write(path.join("run.json"), serde_json::to_string_pretty(note)?)?;
+                return Ok(RunFolder { id, path });
+            }
+        }
+        Err(anyhow!(
+            "cannot make a folder for a run in {}\n  hint: is it writable, and not full of runs?",
+            runs.display()
+        ))
+    }
+
+    /// The run of this name, or the only one whose name begins so.
+    pub fn find(runs: &Path, id: &str) -> Result<Self> {
+        let all = Self::all(runs);
+        let mut found: Vec<RunFolder> = all
+            .into_iter()
+            .filter(|run| run.id.starts_with(id))
+            .collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(run), true) => Ok(run),
+            (Some(_), false) => Err(anyhow!(
+                "several runs begin with {id}\n  hint: give more of the name"
+            )),
+            (None, _) => Err(anyhow!(
+                "no run {id:?} in {}\n  hint: `k25 swarm list` shows the runs; --runs DIR names their folder",
+                runs.display()
+            )),
+        }
+    }
+
+    /// All runs, by name.
+    pub fn all(runs: &Path) -> Vec<Self> {
+        let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+        let mut all: Vec<RunFolder> = entries
+            .filter(|entry| entry.path().join("journal.db").is_file())
+            .filter_map(|entry| {
+                let id = entry.file_name().into_string().ok()?;
+                Some(RunFolder {
+                    id,
+                    path: entry.path(),
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// A file of the run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// What it was begun with.
+    pub fn note(&self) -> Result<RunNote> {
+        super::read_json(&self.file("run.json"))
+    }
+
+    /// Its state, as far as it has come.
+    pub fn state(&self) -> Result<RunState> {
+        let mut state = RunState::default();
+        for event in SqliteJournal::look(&self.file("journal.db"))? {
+            state.apply(&event);
+        }
+        Ok(state)
+    }
+
+    /// `ROW.COLUMN` as row and column. Rows and columns may have dots themselves.
+    pub fn place(&self, text: &str) -> Result<(String, String)> {
+        let state = self.state()?;
+        let columns = state
+            .contract
+            .as_ref()
+            .map(|contract| contract.columns.as_slice());
+        let mut names: Vec<&str> = columns
+            .unwrap_or_default()
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect();
+        names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        for name in &names {
+            let row = text
+                .strip_suffix(name)
+                .and_then(|rest| rest.strip_suffix('.'));
+            if let Some(row) = row.filter(|row| !row.is_empty()) {
+                return Ok((row.to_owned(), (*name).to_owned()));
+            }
+        }
+        Err(anyhow!(
+            "{text:?} names no cell\n  hint: write ROW.COLUMN; the columns are: {}",
+            names.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,164 @@
+//! The model of agents: a checkpoint here, or an endpoint.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use k25_agent::agent::ModelChoice;
+use k25_agent::budget::Prices;
+use k25_chat::ChatClient;
+use k25_client::{OpenAiClient, OpenAiOptions, PriceTable, RetryPolicy};
+use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
+
+use super::folder::{RunNote, is_address};
+use crate::args::AgentModelArgs;
+use crate::output::Status;
+
+/// Tokens of an endpoint's context where no flag says otherwise: the family's.
+const ENDPOINT_CONTEXT: u64 = 262_144;
+/// Contexts below this many tokens get small windows of documents.
+const SMALL_CONTEXT: u64 = 32_768;
+const ENDPOINT_PARALLEL: usize = 100;
+const LOCAL_PARALLEL: usize = 16;
+
+/// The model that the flags or the environment name.
+pub fn named(args: &AgentModelArgs) -> Option<String> {
+    args.model
+        .clone()
+        .or_else(|| std::env::var("K25_MODEL").ok())
+}
+
+/// The models of a run.
+#[derive(Clone)]
+pub struct Models {
+    /// The main agent's.
+    pub main: ModelChoice,
+    /// The sub-agents'.
+    pub subagents: ModelChoice,
+    /// What tokens cost; nothing here.
+    pub prices: Prices,
+    /// The currency of the prices.
+    pub currency: String,
+    /// Most requests at once.
+    pub parallel: usize,
+    /// How the model is called for people.
+    pub title: String,
+}
+
+impl Models {
+    /// Opens what the flags name, or what the run was begun with.
+    pub fn open(args: &AgentModelArgs, note: Option<&RunNote>) -> Result<Self> {
+        let model = named(args).or_else(|| note.and_then(|note| note.model.clone()));
+        let model = model.ok_or_else(|| {
+            anyhow!(
+                "no model is named\n  hint: --model DIR for a checkpoint, --model https://… for an endpoint, or set K25_MODEL"
+            )
+        })?;
+        if is_address(&model) {
+            Self::endpoint(&model, args, note)
+        } else {
+            Self::local(Path::new(&model), args)
+        }
+    }
+
+    /// Whether documents are shown in small windows.
+    pub fn is_small(&self) -> bool {
+        self.main.context_tokens < SMALL_CONTEXT
+    }
+
+    fn local(dir: &Path, args: &AgentModelArgs) -> Result<Self> {
+        let _status = Status::show(&format!("opening {} …", dir.display()));
+        let options = LocalOptions {
+            context_tokens: args.context.and_then(|tokens| usize::try_from(tokens).ok()),
+            files: FileAccess::Refused,
+            ..LocalOptions::default()
+        };
+        let model = Arc::new(LocalModel::open(dir, &options)?);
+        let context_tokens = model.context_tokens() as u64;
+        let title = dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let client: Arc<dyn ChatClient> = Arc::new(LocalClient::new(model)?);
+        let main = choice(client, &title, context_tokens, args);
+        Ok(Models {
+            subagents: main.clone(),
+            main,
+            prices: Prices::default(),
+            currency: String::new(),
+            parallel: args.parallel.unwrap_or(LOCAL_PARALLEL),
+            title,
+        })
+    }
+
+    fn endpoint(url: &str, args: &AgentModelArgs, note: Option<&RunNote>) -> Result<Self> {
+        let name = note
+            .map_or(&args.model_name, |note| &note.model_name)
+            .clone();
+        let of_subagents = args.subagent_model.clone();
+        let of_subagents =
+            of_subagents.or_else(|| note.and_then(|note| note.subagent_model.clone()));
+        let parallel = args.parallel.unwrap_or(ENDPOINT_PARALLEL);
+        let client = OpenAiClient::new(OpenAiOptions {
+            api_key: std::env::var(&args.key_from)
+                .ok()
+                .filter(|key| !key.is_empty()),
+            max_concurrency: parallel,
+            // The runtime tries again too, and knows when to rest.
+            retry: RetryPolicy {
+                attempts: 2,
+                ..RetryPolicy::default()
+            },
+            ..OpenAiOptions::new(url)
+        })?;
+        let client: Arc<dyn ChatClient> = Arc::new(client);
+        let table = match &args.prices {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+                PriceTable::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?
+            }
+            None => PriceTable::default(),
+        };
+        let prices = table.models.get(&name).map(|prices| Prices {
+            input: prices.input,
+            cached: prices.cached_input,
+            output: prices.output,
+        });
+        let context = args.context.unwrap_or(ENDPOINT_CONTEXT);
+        Ok(Models {
+            main: choice(Arc::clone(&client), &name, context, args),
+            subagents: choice(
+                client,
+                of_subagents.as_deref().unwrap_or(&name),
+                context,
+                args,
+            ),
+            prices: prices.unwrap_or_default(),
+            currency: if prices.is_some() {
+                table.currency
+            } else {
+                String::new()
+            },
+            parallel,
+            title: format!("{name} at {url}"),
+        })
+    }
+}
+
+fn choice(
+    client: Arc<dyn ChatClient>,
+    name: &str,
+    context_tokens: u64,
+    args: &AgentModelArgs,
+) -> ModelChoice {
+    ModelChoice {
+        client,
+        name: name.to_owned(),
+        context_tokens,
+        max_tokens: args.max_answer,
+        temperature: args.temperature,
+        fallback: None,
+    }
+}

@@ -1,0 +1,207 @@
+//! Working on a run: the runtime around it, Ctrl-C, the live view, and what is printed at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k25_agent::budget::Budget;
+use k25_agent::contract::Contract;
+use k25_agent::documents::Documents;
+use k25_agent::journal::SqliteJournal;
+use k25_agent::run::{Clock, Run, RunError, RunParts, Stop};
+use k25_agent::swarm::{Edit, Mode, Settings, Swarm, SwarmParts};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::folder::{RunFolder, RunNote};
+use super::live::{Live, observer};
+use super::model::Models;
+use super::show;
+use crate::answer::random_seed;
+use crate::commands::Outcome;
+use crate::output::Screen;
+
+/// How often the view is drawn and Ctrl-C looked for.
+const GLANCE: Duration = Duration::from_millis(120);
+
+/// A run to be worked on.
+pub struct Work {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// What it was begun with.
+    pub note: RunNote,
+    /// Its models.
+    pub models: Models,
+    /// What it may cost.
+    pub budget: Budget,
+    /// JSON at the end instead of text.
+    pub json: bool,
+}
+
+/// A new run.
+pub struct Begin<'a> {
+    /// What to find out.
+    pub question: &'a str,
+    /// The columns, where they are given.
+    pub contract: Option<Contract>,
+    /// How.
+    pub settings: &'a Settings,
+    /// In what.
+    pub documents: Documents,
+}
+
+impl Work {
+    /// Begins the run and works to its end.
+    pub fn begin(&self, begin: Begin<'_>) -> Result<Outcome> {
+        let runtime = runtime()?;
+        runtime.block_on(async {
+            let run = self.open()?;
+            let Begin {
+                question,
+                contract,
+                settings,
+                documents,
+            } = begin;
+            Swarm::begin(&run, question, contract, settings, &documents).await?;
+            self.work(&run, Arc::new(documents)).await
+        })
+    }
+
+    /// Goes on with the run, after these edits.
+    pub fn go_on(&self, edits: Vec<Edit>) -> Result<Outcome> {
+        let runtime = runtime()?;
+        runtime.block_on(async {
+            let run = self.open()?;
+            for edit in edits {
+                edit.apply(&run).await?;
+            }
+            self.work(&run, Arc::new(Documents::open(&self.note.documents)?))
+                .await
+        })
+    }
+
+    fn open(&self) -> Result<Arc<Run>> {
+        let journal = SqliteJournal::open(&self.folder.file("journal.db"))?;
+        let plain = !self.json && !Screen::stderr().is_terminal;
+        let parts = RunParts {
+            journal: Arc::new(journal),
+            clock: Clock::system(),
+            seed: random_seed(),
+            budget: self.budget.clone(),
+            prices: self.models.prices,
+            max_parallel: self.models.parallel,
+            observer: plain.then(observer),
+        };
+        Ok(Run::open(parts)?)
+    }
+
+    async fn work(&self, run: &Arc<Run>, documents: Arc<Documents>) -> Result<Outcome> {
+        if !self.json {
+            show::print_head(run, &self.models, &documents);
+        }
+        let parts = SwarmParts {
+            documents,
+            main: self.models.main.clone(),
+            subagents: self.models.subagents.clone(),
+            more_tools: Vec::new(),
+            wrap: None,
+        };
+        let swarm = Swarm::new(Arc::clone(run), parts)?;
+        let mut going = tokio::spawn(async move { swarm.go().await });
+        let mut live = Live::new(!self.json && Screen::stderr().is_terminal);
+        let mut interrupts = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+        let mut is_interrupted = false;
+        let result = loop {
+            tokio::select! {
+                joined = &mut going => break joined.context("the run's task panicked")?,
+                _ = interrupts.recv() => {
+                    if is_interrupted {
+                        std::process::exit(crate::INTERRUPTED.into());
+                    }
+                    is_interrupted = true;
+                    run.ask_to_stop(Stop::Pause("interrupted".to_owned()));
+                }
+                () = tokio::time::sleep(GLANCE) => run.with_state(|state| live.draw(state, &self.models)),
+            }
+        };
+        live.clear();
+        self.finish(run, result, is_interrupted)
+    }
+
+    fn finish(
+        &self,
+        run: &Arc<Run>,
+        result: Result<(), RunError>,
+        is_interrupted: bool,
+    ) -> Result<Outcome> {
+        run.with_state(|state| show::write_results(&self.folder, state))?;
+        if self.json {
+            run.with_state(|state| show::print_json_result(&self.folder, state))?;
+        }
+        match result {
+            Ok(()) => {}
+            Err(RunError::Paused(reason)) => {
+                if !self.json {
+                    run.with_state(|state| show::print_rest(&self.folder, state, &reason));
+                }
+                return Ok(if is_interrupted {
+                    Outcome::Interrupted
+                } else {
+                    Outcome::FallsShort
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        run.with_state(|state| {
+            let is_answer = state.settings["mode"] == serde_json::json!(Mode::Answer);
+            if !self.json && is_answer {
+                show::print_answer(state, &self.models)?;
+            } else if !self.json {
+                show::print_result(&self.folder, state, &self.models)?;
+            }
+            Ok(if is_answer || show::is_complete(state) {
+                Outcome::Done
+            } else {
+                Outcome::FallsShort
+            })
+        })
+    }
+}
+
+/// Records edits that need no model.
+pub fn record_edits(folder: &RunFolder, edits: Vec<Edit>) -> Result<Outcome> {
+    runtime()?.block_on(async {
+        let parts = RunParts {
+            journal: Arc::new(SqliteJournal::open(&folder.file("journal.db"))?),
+            clock: Clock::system(),
+            seed: 0,
+            budget: Budget::default(),
+            prices: Default::default(),
+            max_parallel: 1,
+            observer: None,
+        };
+        let run = Run::open(parts)?;
+        let count = edits.len();
+        for edit in edits {
+            edit.apply(&run).await?;
+        }
+        run.with_state(|state| show::write_results(folder, state))?;
+        println!("{count} changes recorded in run {}", folder.id);
+        let open = run.with_state(|state| state.open_places().len());
+        if open > 0 {
+            println!(
+                "{open} rows have places to look up. Continue with   k25 swarm resume {}",
+                folder.id
+            );
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the run")
+}
