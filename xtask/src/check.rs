@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{cargo, run as shell};
-use crate::{edges, fuzz, tools};
+use crate::{contract, edges, fuzz, tools};
 
 /// Which steps to run; all of them unless told otherwise.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ enum Step {
     Doctest,
     /// The documentation builds, warnings denied.
     Doc,
+    /// The official SDKs run against real servers.
+    Contract,
     /// Every fuzz target runs for a moment.
     Fuzz,
 }
@@ -101,6 +103,7 @@ impl Step {
                 cargo(&["doc", "--locked", "--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "--deny warnings"),
             ),
+            Self::Contract => contract::run(),
             Self::Fuzz => fuzz::smoke(),
         }
     }

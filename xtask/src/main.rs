@@ -1,6 +1,7 @@
 //! The repository's own chores. `cargo xtask check` is what CI and the README call.
 
 mod check;
+mod contract;
 mod edges;
 mod files;
 mod fuzz;
@@ -26,6 +27,8 @@ enum Chore {
     Check(check::Selection),
     /// Prove that no crate holds what it must not (the table is xtask/src/rooms.rs).
     Edges,
+    /// Run the official SDKs against real servers (see contract/README.md).
+    Contract,
     /// Feed generated inputs to the parsers of untrusted input (see fuzz/README.md).
     Fuzz(fuzz::Campaign),
 }
@@ -45,6 +48,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
     match chore {
         Chore::Check(selection) => check::run(selection),
         Chore::Edges => edges::run(),
+        Chore::Contract => contract::run(),
         Chore::Fuzz(campaign) => fuzz::run(campaign),
     }
 }

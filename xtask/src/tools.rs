@@ -29,6 +29,16 @@ const TOOLS: &[Tool] = &[
         purpose: "compiles the fuzzing engine",
         package: "g++",
     },
+    Tool {
+        program: "python3",
+        purpose: "runs the official Python SDKs against the server",
+        package: "python3-venv",
+    },
+    Tool {
+        program: "npm",
+        purpose: "installs the official JavaScript SDK, which runs against the server",
+        package: "npm",
+    },
 ];
 
 /// Looks for each tool, and installs what is missing where that needs nobody's password.

@@ -20,8 +20,13 @@ const MAX_TOKENS: usize = 4096;
 /// How often Ctrl-C is looked for while the model computes.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Opens the model that the flags name; also says how long it took.
+/// Opens the model that the flags name, for a person at this machine; also says how long it took.
 pub fn open(args: &ModelArgs) -> Result<(LocalModel, Duration)> {
+    open_with(args, FileAccess::Allowed)
+}
+
+/// Opens the model that the flags name, for conversations that may name files, or not.
+pub fn open_with(args: &ModelArgs, files: FileAccess) -> Result<(LocalModel, Duration)> {
     let _status = Status::show(&format!("opening {} …", args.dir.display()));
     let started = Instant::now();
     if let Some(threads) = args.threads {
@@ -40,7 +45,7 @@ pub fn open(args: &ModelArgs) -> Result<(LocalModel, Duration)> {
         context_tokens: args.context,
         fast: args.compute.fast(args.execution)?,
         cache: args.compute.cache.format(),
-        files: FileAccess::Allowed,
+        files,
         ..LocalOptions::default()
     };
     let model = LocalModel::open(&args.dir, &options)?;

@@ -6,8 +6,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k25_model::synth::Preset;
 
+mod serve;
 mod swarm;
 
+pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs};
 pub use swarm::{
     AgentArgs, AgentModelArgs, BudgetArgs, Context, EditArgs, ExportArgs, ListArgs, ResumeArgs,
     ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
@@ -51,6 +53,10 @@ pub enum Command {
     Agent(AgentArgs),
     /// Let sub-agents fill a table from documents, each value with the line it stands on
     Swarm(Box<SwarmArgs>),
+    /// Serve a model over HTTP, in the forms of OpenAI's, Kimi's and Anthropic's clients
+    Serve(ServeArgs),
+    /// Make, list and remove the API keys of a server
+    Keys(KeysArgs),
     /// Show the prompt that a conversation becomes
     Render(RenderArgs),
     /// Turn text into token ids, or ids into text

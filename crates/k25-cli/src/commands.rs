@@ -5,7 +5,9 @@ mod bench;
 mod chat;
 mod generate;
 mod inspect;
+mod keys;
 mod render;
+mod serve;
 mod swarm;
 mod synth;
 mod tokenize;
@@ -40,6 +42,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Chat(args) => chat::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Swarm(args) => swarm::run(*args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Train(args) => train::run(&args),

@@ -5,6 +5,7 @@ mod command;
 mod generate;
 mod inspect;
 mod render;
+mod serve;
 mod synth;
 mod tokenize;
 mod usage;

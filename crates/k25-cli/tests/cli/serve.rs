@@ -1,0 +1,148 @@
+//! `k25 serve` and `k25 keys`; what is served is in contract/.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use crate::command::{Folder, fixture, k25, program};
+
+/// A running server.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(more: &[&str]) -> Self {
+        let mut command = program();
+        command
+            .args([
+                "serve",
+                &fixture("t1"),
+                "--tokenizer",
+                &fixture("tokenizer"),
+            ])
+            .args(["--port", "0", "--context", "512"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        let mut line = String::new();
+        let stdout = process.stdout.as_mut().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line
+            .trim()
+            .rsplit("http://")
+            .next()
+            .and_then(|rest| rest.strip_suffix("/v1"));
+        let address = address
+            .unwrap_or_else(|| panic!("no address in {line:?}"))
+            .to_owned();
+        Server { process, address }
+    }
+
+    /// The status line and body that a request gets.
+    fn get(&self, path: &str, headers: &str) -> String {
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        write!(
+            connection,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// Asks it to stop; returns its exit code and what it logged.
+    fn stop(self, signal: &str) -> (Option<i32>, String) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .expect("kill");
+        assert!(sent.success());
+        let output = self.process.wait_with_output().expect("it ends");
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).expect("text"),
+        )
+    }
+}
+
+#[test]
+fn it_serves_until_it_is_asked_to_stop() {
+    for signal in ["-TERM", "-INT"] {
+        let server = Server::start(&["--name", "tiny", "--log", "json"]);
+        assert!(server.get("/readyz", "").starts_with("HTTP/1.1 200"));
+        let models = server.get("/v1/models", "x-request-id: mine\r\n");
+        assert!(
+            models.contains("\"id\":\"tiny\"") && models.contains("x-request-id: mine"),
+            "{models}"
+        );
+        assert!(models.contains("\"context_length\":512"), "{models}");
+        let (code, log) = server.stop(signal);
+        assert_eq!(code, Some(0), "{log}");
+        let line = log
+            .lines()
+            .find(|line| line.contains("/v1/models"))
+            .expect("a log line");
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(
+            (&line["request_id"], &line["status"]),
+            (&"mine".into(), &200.into())
+        );
+    }
+}
+
+#[test]
+fn keys_let_in_and_show_nowhere() {
+    let folder = Folder::empty();
+    let file = folder.arg("keys.json");
+    let add = |name: &str| k25(["keys", "add", name, "--file", &file, "--concurrency", "2"]);
+    let secret = add("alice").stdout.trim().to_owned();
+    assert!(secret.starts_with("sk-k25-"), "{secret}");
+    add("alice").fails(&["there is a key of alice already"]);
+    assert!(
+        k25(["keys", "list", "--file", &file])
+            .success()
+            .contains("alice")
+    );
+
+    let server = Server::start(&["--keys", &file]);
+    assert!(server.get("/v1/models", "").starts_with("HTTP/1.1 401"));
+    let header = format!("authorization: Bearer {secret}\r\n");
+    assert!(
+        server
+            .get("/v1/models", &header)
+            .starts_with("HTTP/1.1 200")
+    );
+    let (_, log) = server.stop("-TERM");
+    assert!(!log.contains(&secret[7..]), "a key in the log");
+    assert!(
+        !std::fs::read_to_string(&file)
+            .expect("the file")
+            .contains(&secret[7..])
+    );
+
+    k25(["keys", "remove", "alice", "--file", &file]).success();
+    k25(["keys", "remove", "alice", "--file", &file]).fails(&["no key of alice"]);
+}
+
+#[test]
+fn what_cannot_be_served_is_told() {
+    let folder = Folder::empty();
+    let file = folder.with("keys.json", "{}");
+    let tokenizer = fixture("tokenizer");
+    let model = fixture("t1");
+    let serve = |more: &[&str]| {
+        let mut arguments = vec!["serve", model.as_str(), "--tokenizer", tokenizer.as_str()];
+        arguments.extend(["--context", "512"]);
+        arguments.extend(more);
+        k25(arguments)
+    };
+    serve(&["--keys", &file]).fails(&["is no key file"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    serve(&["--port", &port]).fails(&["cannot listen on", &port]);
+}
