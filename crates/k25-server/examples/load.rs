@@ -8,6 +8,8 @@ mod scripted;
 
 use std::time::{Duration, Instant};
 
+use k25_chat::ChatReply;
+use k25_chat::dialect::openai::ChunkReader;
 use k25_server::{App, Server, ServerOptions};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -118,6 +120,7 @@ async fn hold(client: &Client, url: &str, streams: usize, seconds: usize) {
     println!("memory               {early:.0} MB early, {late:.0} MB late");
 }
 
+/// Words of the answer, put together as a client does.
 async fn read(client: Client, url: String, body: Value) -> (usize, Duration) {
     let began = Instant::now();
     let mut response = client
@@ -126,15 +129,25 @@ async fn read(client: Client, url: String, body: Value) -> (usize, Duration) {
         .send()
         .await
         .expect("an answer");
-    let (mut words, mut rest) = (0, Vec::new());
+    let (mut reader, mut reply) = (ChunkReader::new(), ChatReply::default());
+    let mut rest = String::new();
     while let Some(bytes) = response.chunk().await.expect("a piece") {
-        rest.extend_from_slice(&bytes);
-        let text = String::from_utf8_lossy(&rest).into_owned();
-        let whole = text.rfind("\n\n").map_or(0, |end| end + 2);
-        words += text[..whole].matches("word").count();
-        rest = text.as_bytes()[whole..].to_vec();
+        rest.push_str(std::str::from_utf8(&bytes).expect("whole events of ASCII"));
+        while let Some(end) = rest.find("\n\n") {
+            let event: String = rest.drain(..end + 2).collect();
+            let data = event.trim_end().strip_prefix("data: ");
+            let Some(data) = data.filter(|data| *data != "[DONE]") else {
+                continue;
+            };
+            reader.read(data).expect("a chunk");
+            while let Some(event) = reader.next_event() {
+                reply.add(&event);
+            }
+        }
     }
-    (words, began.elapsed())
+    reader.finish().expect("an end");
+    let said = reply.message.content.unwrap_or_default();
+    (said.matches("word ").count(), began.elapsed())
 }
 
 fn resident_mb() -> f64 {
