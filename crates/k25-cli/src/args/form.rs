@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use k25_chat::JsonValue;
 use k25_local::AnswerForm;
@@ -30,10 +30,11 @@ impl FormArgs {
     pub fn form(&self) -> Result<AnswerForm> {
         if let Some(path) = &self.json_schema {
             let shown = path.display();
+            let hint = "give the path of a file with a JSON schema";
             let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the schema {shown}"))?;
+                .map_err(|error| anyhow!("cannot read {shown}: {error}\n  hint: {hint}"))?;
             let schema = JsonValue::parse(&text)
-                .with_context(|| format!("the schema {shown} is not JSON"))?;
+                .map_err(|error| anyhow!("{shown} is not JSON: {error}\n  hint: {hint}"))?;
             return Ok(AnswerForm::JsonSchema {
                 schema,
                 strict: true,

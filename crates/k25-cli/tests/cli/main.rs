@@ -2,6 +2,7 @@
 
 mod chat;
 mod command;
+mod forms;
 mod generate;
 mod inspect;
 mod render;
