@@ -6,22 +6,20 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use k25_model::synth::Preset;
 
+use crate::commands::{TokenizerArgs, TrainArgs};
+
+mod compute;
+mod form;
 mod serve;
 mod swarm;
 
+pub use compute::{Activations, Cache, ComputeArgs, Dense};
+pub use form::FormArgs;
 pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs};
 pub use swarm::{
     AgentArgs, AgentModelArgs, BudgetArgs, Context, EditArgs, ExportArgs, ListArgs, ResumeArgs,
     ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
 };
-
-mod compute;
-mod form;
-
-pub use compute::{Activations, Cache, ComputeArgs, Dense};
-pub use form::FormArgs;
-
-use crate::commands::{TokenizerArgs, TrainArgs};
 
 /// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
 #[derive(Debug, Parser)]
@@ -399,7 +397,7 @@ Examples:
   k25 bench                                            the machine and one attention layer
   k25 synth mid /tmp/mid && k25 bench /tmp/mid         the benchmark model
   k25 synth layer /tmp/layer && \\
-    k25 bench /tmp/layer --depths= --prompts= --batches= --sharing 0 --moe-rows 1,8,64,512")]
+    k25 bench /tmp/layer --depths --prompts --batches --sharing 0 --moe-rows 1,8,64,512")]
 pub struct BenchArgs {
     /// Folder of a checkpoint
     pub dir: Option<PathBuf>,

@@ -38,9 +38,10 @@ fn size(text: &str) -> Result<usize, String> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| expected())?;
     let bytes = number * unit;
-    match bytes >= 1.0 && bytes < 9e15 {
-        true => Ok(bytes as usize),
-        false => Err(expected()),
+    if (1.0..9e15).contains(&bytes) {
+        Ok(bytes as usize)
+    } else {
+        Err(expected())
     }
 }
 

@@ -217,7 +217,7 @@ impl Display {
         let mut stdout = io::stdout().lock();
         match report {
             Report::Step(metrics) if self.json => {
-                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?
+                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?;
             }
             Report::Step(metrics) => {
                 status.update(&self.line(metrics));
@@ -227,7 +227,7 @@ impl Display {
                 }
             }
             Report::Evaluation(metrics) if self.json => {
-                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?
+                writeln!(stdout, "{}", serde_json::to_string(metrics)?)?;
             }
             Report::Evaluation(metrics) => {
                 status.update("");
