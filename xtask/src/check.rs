@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{cargo, run as shell};
-use crate::{contract, edges, fuzz, tools};
+use crate::{contract, edges, fuzz, memory, tools};
 
 /// Which steps to run; all of them unless told otherwise.
 #[derive(clap::Args)]
@@ -32,6 +32,8 @@ enum Step {
     Clippy,
     /// Unit, integration and property tests.
     Test,
+    /// Kernels and block pool under Valgrind.
+    Memory,
     /// The examples in the documentation run.
     Doctest,
     /// The documentation builds, warnings denied.
@@ -98,6 +100,7 @@ impl Step {
                 "--tests",
                 "--examples",
             ])),
+            Self::Memory => memory::run(),
             Self::Doctest => shell(&mut cargo(&["test", "--locked", "--workspace", "--doc"])),
             Self::Doc => shell(
                 cargo(&["doc", "--locked", "--workspace", "--no-deps"])

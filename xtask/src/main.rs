@@ -5,6 +5,7 @@ mod contract;
 mod edges;
 mod files;
 mod fuzz;
+mod memory;
 mod process;
 mod rooms;
 mod tools;

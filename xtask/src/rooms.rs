@@ -197,12 +197,6 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[],
     },
     Room {
-        name: "k25-bench",
-        may_use: &["k25-config", "k25-engine", "k25-kernels", "k25-model"],
-        must_not_hold: &[ASYNC, HTTP, SOCKETS],
-        must_not_name: &[TEXT],
-    },
-    Room {
         name: "k25",
         may_use: &[
             "k25-agent",

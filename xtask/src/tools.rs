@@ -30,6 +30,11 @@ const TOOLS: &[Tool] = &[
         package: "g++",
     },
     Tool {
+        program: "valgrind",
+        purpose: "watches the kernels' and the block pool's memory",
+        package: "valgrind",
+    },
+    Tool {
         program: "python3",
         purpose: "runs the official Python SDKs against the server",
         package: "python3-venv",
