@@ -316,7 +316,7 @@ pub struct TokenizeArgs {
 #[command(after_help = "\
 Presets: tiny (with vision, a few MB), small (240 MB, nearly all of it experts), mid (8.25 B
 parameters, 5.2 GB, text only), layer (one MoE layer of the real shape), kimi-k2.5 (the real shape,
-554 GB; with --sparse a few MB on disk).
+595 GB; with --sparse a few MB on disk).
 
 Examples:
   k25 synth tiny /tmp/tiny
