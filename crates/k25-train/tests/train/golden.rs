@@ -1,4 +1,4 @@
-//! Gradients of a tiny model with every operator against PyTorch's (`fixtures/train/make.py`).
+//! Gradients of a tiny model with every operator against PyTorch's (`tests/golden/make.py`).
 
 use k25_config::ModelConfig;
 use k25_model::SafetensorsFile;
@@ -12,7 +12,7 @@ use k25_train::tape::Segment;
 const RELATIVE_ERROR: f32 = 1e-4;
 
 fn fixture(name: &str) -> String {
-    format!("{}/../../fixtures/train/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn golden_model(file: &SafetensorsFile) -> TrainModel {
