@@ -11,17 +11,11 @@ use crate::process::{cargo, run as shell};
 /// Cargo's own way to run test binaries in another program.
 const RUNNER: &str = "target.'cfg(all())'.runner=['valgrind', '--quiet', '--error-exitcode=9', '--leak-check=no', '--fair-sched=yes']";
 
-/// Which tests: small enough for a program that is some fifty times slower.
+/// Which tests: small enough for a program that is some fifty times slower. The whole workspace is named, though few of its
+/// crates have such tests, because then everything has been built already.
 const TESTS: [&[&str]; 2] = [
-    &[
-        "--package",
-        "k25-kernels",
-        "--test",
-        "small",
-        "--test",
-        "pool",
-    ],
-    &["--package", "k25-engine", "--lib", "paged_cache"],
+    &["--workspace", "--test", "small", "--test", "pool"],
+    &["--workspace", "--lib", "paged_cache"],
 ];
 
 /// Runs them.

@@ -54,7 +54,7 @@ pub struct StartArgs {
     /// Folder of documents: text, Markdown, HTML, CSV, source code
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
-    /// The columns, as in "name*, size:number[MB]=on disk, state:enum(open|closed)"; `*` marks a key
+    /// The columns, as in `name*, size:number[MB]=on disk, state:enum(open|closed)`; `*` marks a key
     /// [default: the model proposes them]
     #[arg(long, value_name = "COLUMNS")]
     pub columns: Option<String>,
