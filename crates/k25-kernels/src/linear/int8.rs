@@ -102,12 +102,7 @@ impl Kernel for QuantizeRow<'_> {
             let (scale, inverse) = scalar::quantize::scale_and_inverse(largest);
             self.scales[s * LANES + self.lane] = scale;
             for (g, x) in part.chunks(GROUP).enumerate() {
-                let mut quantized = [0; GROUP];
-                if inverse != 0.0 {
-                    for (i, x) in x.iter().enumerate() {
-                        quantized[position(i)] = (x * inverse).round_ties_even() as i8;
-                    }
-                }
+                let quantized = scalar::quantize::scaled_group(x, inverse);
                 self.put(s * INT8_SCALE_COLS / GROUP + g, &quantized);
             }
         }

@@ -35,6 +35,17 @@ pub(crate) fn correction(values: &[i8; GROUP]) -> i32 {
     (i32::from(high) << 16) | i32::from(low.cast_unsigned())
 }
 
+/// Up to 32 values times `inverse`, rounded, in the order that the kernels keep; zeros where `inverse` is 0.
+pub(crate) fn scaled_group(x: &[f32], inverse: f32) -> [i8; GROUP] {
+    let mut group = [0; GROUP];
+    if inverse != 0.0 {
+        for (i, x) in x.iter().enumerate() {
+            group[position(i)] = (x * inverse).round_ties_even() as i8;
+        }
+    }
+    group
+}
+
 pub(crate) fn quantize_rows(
     x: &[f32],
     cols: usize,
@@ -47,12 +58,7 @@ pub(crate) fn quantize_rows(
         for (g, x) in row.chunks(GROUP).enumerate() {
             let at = r * groups + g;
             let (scale, inverse) = scale_and_inverse(largest_magnitude(x));
-            let mut group = [0_i8; GROUP];
-            if inverse != 0.0 {
-                for (i, x) in x.iter().enumerate() {
-                    group[position(i)] = (x * inverse).round_ties_even() as i8;
-                }
-            }
+            let group = scaled_group(x, inverse);
             values[at * GROUP..(at + 1) * GROUP].copy_from_slice(&group);
             scales[at] = scale;
             corrections[at] = correction(&group);
