@@ -7,6 +7,7 @@ mod operations;
 mod tokens;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -91,6 +92,15 @@ fn identify(app: &App, id: &RequestId, headers: &HeaderMap) -> Result<Asker, Api
         request_id: id.0.clone(),
         account: app.keys.identify(headers)?,
     })
+}
+
+/// A response that tells the asker what is left of its limits.
+fn with_limits(asker: &Asker, mut response: Response) -> Response {
+    asker
+        .account
+        .meter
+        .headers(Instant::now(), response.headers_mut());
+    response
 }
 
 /// An object as JSON.

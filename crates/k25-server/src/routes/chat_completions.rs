@@ -1,7 +1,6 @@
 //! `POST /v1/chat/completions`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
@@ -11,7 +10,7 @@ use axum::response::Response;
 use k25_chat::dialect::openai::{ChunkWriter, CompletionRequest, CompletionWriter, ReplyHead};
 use k25_chat::{ChatEvent, ChatUsage};
 
-use super::{identify, json, openai_error};
+use super::{identify, json, openai_error, with_limits};
 use crate::answer::{self, Question};
 use crate::app::{App, unix_seconds};
 use crate::body::read_json;
@@ -30,12 +29,10 @@ pub(super) async fn create(
         Err(error) => return openai_error(&error),
     };
     let answered = answer(&app, &asker, &headers, body).await;
-    let mut response = answered.unwrap_or_else(|error| openai_error(&error));
-    asker
-        .account
-        .meter
-        .headers(Instant::now(), response.headers_mut());
-    response
+    with_limits(
+        &asker,
+        answered.unwrap_or_else(|error| openai_error(&error)),
+    )
 }
 
 async fn answer(

@@ -1,7 +1,6 @@
 //! `POST /v1/messages` and `POST /v1/messages/count_tokens`, Anthropic's forms.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
@@ -12,12 +11,11 @@ use k25_chat::dialect::anthropic::{BlockWriter, MessageBuilder, MessageHead, Mes
 use k25_chat::{ChatEvent, ChatUsage};
 use serde_json::json;
 
-use super::{error_response, identify, json as json_response, tokens};
+use super::{error_response, identify, json as json_response, tokens, with_limits};
 use crate::answer::{self, Question};
 use crate::app::App;
 use crate::body::read_json;
 use crate::error::ApiError;
-use crate::media;
 use crate::request_log::{Asker, RequestId};
 use crate::sse::{self, EventWriter};
 
@@ -32,12 +30,7 @@ pub(super) async fn create(
         Err(error) => return refuse(&error, &id),
     };
     let answered = answer(&app, &asker, &headers, body).await;
-    let mut response = answered.unwrap_or_else(|error| refuse(&error, &id));
-    asker
-        .account
-        .meter
-        .headers(Instant::now(), response.headers_mut());
-    response
+    with_limits(&asker, answered.unwrap_or_else(|error| refuse(&error, &id)))
 }
 
 async fn answer(
@@ -79,15 +72,8 @@ pub(super) async fn count_tokens(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let counted = async {
-        let asker = identify(&app, &id, &headers)?;
-        let (document, mut held) = read_json(&app, &headers, body).await?;
-        let mut chat = MessagesRequest::read(document, false)?.chat;
-        let _grant = asker.account.meter.admit(0, Instant::now())?;
-        media::resolve(&app, &mut chat.conversation, &mut held).await?;
-        tokens::count(&app, chat).await
-    };
-    match counted.await {
+    let read = |document| Ok(MessagesRequest::read(document, false)?.chat);
+    match tokens::count(&app, &id, &headers, body, read).await {
         Ok(tokens) => json_response(json!({"input_tokens": tokens}).to_string()),
         Err(error) => refuse(&error, &id),
     }

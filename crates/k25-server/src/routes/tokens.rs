@@ -1,14 +1,15 @@
 //! `POST /v1/tokenizers/estimate-token-count`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use k25_chat::ChatRequest;
 use k25_chat::dialect::openai::{CompletionRequest, Rules};
+use k25_chat::{ChatRequest, JsonValue};
 use serde_json::json;
 
 use super::{identify, json as json_response, openai_error};
@@ -24,22 +25,31 @@ pub(super) async fn estimate(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let counted = async {
-        let asker = identify(&app, &id, &headers)?;
-        let (document, mut held) = read_json(&app, &headers, body).await?;
-        let mut chat = CompletionRequest::read(document, Rules::Free)?.chat;
-        let _grant = asker.account.meter.admit(0, std::time::Instant::now())?;
-        media::resolve(&app, &mut chat.conversation, &mut held).await?;
-        count(&app, chat).await
-    };
-    match counted.await {
+    let read = |document| Ok(CompletionRequest::read(document, Rules::Free)?.chat);
+    match count(&app, &id, &headers, body, read).await {
         Ok(tokens) => json_response(json!({"data": {"total_tokens": tokens}}).to_string()),
         Err(error) => openai_error(&error),
     }
 }
 
+/// Tokens of the prompt in a body that `read` understands.
+pub(super) async fn count(
+    app: &App,
+    id: &RequestId,
+    headers: &HeaderMap,
+    body: Body,
+    read: fn(JsonValue) -> Result<ChatRequest, ApiError>,
+) -> Result<u64, ApiError> {
+    let asker = identify(app, id, headers)?;
+    let (document, mut held) = read_json(app, headers, body).await?;
+    let mut chat = read(document)?;
+    let _grant = asker.account.meter.admit(0, Instant::now())?;
+    media::resolve(app, &mut chat.conversation, &mut held).await?;
+    count_apart(app, chat).await
+}
+
 /// Tokens of a prompt, counted where it disturbs no connection.
-pub(super) async fn count(app: &App, chat: ChatRequest) -> Result<u64, ApiError> {
+async fn count_apart(app: &App, chat: ChatRequest) -> Result<u64, ApiError> {
     let counter = Arc::clone(&app.model(&chat.model)?.counter);
     let _place = app.admission.enter().await?;
     let counted = tokio::task::spawn_blocking(move || counter.count(&chat)).await;
