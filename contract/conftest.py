@@ -47,11 +47,18 @@ class Server:
         return openai.OpenAI(base_url=self.url + "/v1", **options)
 
 
-@pytest.fixture(scope="session")
-def scripted():
-    server = Server([program("K25_SCRIPTED_SERVER")])
-    yield server
-    server.stop()
+@pytest.fixture(scope="session", params=["here", "upstream"])
+def scripted(request):
+    """The scripted model, by itself and behind a server that asks it over HTTP: clients see no difference."""
+    behind = Server([program("K25_SCRIPTED_SERVER")])
+    if request.param == "here":
+        yield behind
+    else:
+        front = Server([program("K25"), "serve", "--port", "0", "--log", "off",
+                        "--upstream", behind.url + "/v1", "--name", "scripted", "--alias", "kimi-k2.5"])
+        yield front
+        front.stop()
+    behind.stop()
 
 
 @pytest.fixture(scope="session")

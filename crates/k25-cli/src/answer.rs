@@ -2,6 +2,7 @@
 //! comes.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -11,7 +12,7 @@ use k25_local::{
     Progress, SamplingParams,
 };
 
-use crate::args::{self, ModelArgs, SamplingArgs};
+use crate::args::{self, ModelArgs, OpenArgs, SamplingArgs};
 use crate::interrupt::Interrupt;
 use crate::output::{Screen, Status};
 
@@ -22,12 +23,12 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// Opens the model that the flags name, for a person at this machine; also says how long it took.
 pub fn open(args: &ModelArgs) -> Result<(LocalModel, Duration)> {
-    open_with(args, FileAccess::Allowed)
+    open_with(&args.dir, &args.how, FileAccess::Allowed)
 }
 
 /// Opens the model that the flags name, for conversations that may name files, or not.
-pub fn open_with(args: &ModelArgs, files: FileAccess) -> Result<(LocalModel, Duration)> {
-    let _status = Status::show(&format!("opening {} …", args.dir.display()));
+pub fn open_with(dir: &Path, args: &OpenArgs, files: FileAccess) -> Result<(LocalModel, Duration)> {
+    let _status = Status::show(&format!("opening {} …", dir.display()));
     let started = Instant::now();
     if let Some(threads) = args.threads {
         // Fails only where a pool is there already; nothing here makes one before.
@@ -48,7 +49,7 @@ pub fn open_with(args: &ModelArgs, files: FileAccess) -> Result<(LocalModel, Dur
         files,
         ..LocalOptions::default()
     };
-    let model = LocalModel::open(&args.dir, &options)?;
+    let model = LocalModel::open(dir, &options)?;
     Ok((model, started.elapsed()))
 }
 

@@ -15,7 +15,7 @@ mod swarm;
 
 pub use compute::{Activations, Cache, ComputeArgs, Dense};
 pub use form::FormArgs;
-pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs};
+pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs, UsageBy};
 pub use swarm::{
     AgentArgs, AgentModelArgs, BudgetArgs, Context, EditArgs, ExportArgs, ListArgs, ResumeArgs,
     ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
@@ -190,6 +190,14 @@ pub struct ChatArgs {
 pub struct ModelArgs {
     /// Folder of the checkpoint
     pub dir: PathBuf,
+    /// How to open it
+    #[command(flatten)]
+    pub how: OpenArgs,
+}
+
+/// How a checkpoint is opened and computed.
+#[derive(Debug, Args)]
+pub struct OpenArgs {
     /// Folder of the tokenizer, if it is not in the checkpoint's
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,

@@ -107,7 +107,7 @@ impl Endpoint {
 }
 
 /// What an endpoint says of its refusal, as far as it comes soon.
-async fn error_body(mut response: Response) -> String {
+pub(crate) async fn error_body(mut response: Response) -> String {
     const PATIENCE: Duration = Duration::from_secs(10);
     let mut body = Vec::new();
     while body.len() < MAX_ERROR_BYTES {

@@ -19,12 +19,14 @@ mod attempt;
 mod failure;
 mod fallback;
 mod gate;
+mod lookup;
 mod openai_client;
 mod options;
 mod prices;
 mod sse;
 
 pub use fallback::Fallback;
+pub use lookup::ListedModel;
 pub use openai_client::OpenAiClient;
 pub use options::{ClientError, OpenAiOptions, RetryPolicy};
 pub use prices::{PriceTable, Prices};

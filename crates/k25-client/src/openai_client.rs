@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::attempt::{Endpoint, Events};
 use crate::gate::{Gate, Place};
+use crate::lookup::ListedModel;
 use crate::options::{ClientError, OpenAiOptions, RetryPolicy};
 
 /// Events that wait for whoever reads them; then the endpoint waits.
@@ -74,6 +75,36 @@ impl OpenAiClient {
         Ok(OpenAiClient {
             shared: Arc::new(shared),
         })
+    }
+
+    /// The models that the endpoint lists. Blocks: not for threads of a runtime.
+    ///
+    /// # Errors
+    /// If it cannot be reached, refuses, or tells no list.
+    pub fn models(&self) -> Result<Vec<ListedModel>, ChatError> {
+        self.block_on(self.shared.endpoint.models())
+    }
+
+    /// Tokens of a request's prompt, as the endpoint counts them. Blocks: not for threads of a runtime.
+    ///
+    /// # Errors
+    /// If it cannot be reached, refuses, or counts no tokens.
+    pub fn count_tokens(&self, request: &ChatRequest) -> Result<u64, ChatError> {
+        let mut request = request.clone();
+        if let Some(model) = &self.shared.endpoint.options.model {
+            request.model.clone_from(model);
+        }
+        self.block_on(self.shared.endpoint.count_tokens(&request))
+    }
+
+    /// The address before `/chat/completions`, as it was given.
+    pub fn base_url(&self) -> &str {
+        &self.shared.endpoint.options.base_url
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.shared.runtime.as_ref();
+        runtime.expect("taken only when dropped").block_on(work)
     }
 
     /// Answers that are asked for at once now: fewer than allowed after the endpoint refused.

@@ -11,10 +11,11 @@ use crate::body::BodyBudget;
 use crate::error::{ApiError, ServerError};
 use crate::keys::{KeyFile, Keys};
 use crate::media::MediaFetcher;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, Metrics, UpstreamGauge};
 use crate::model::Model;
 use crate::options::ServerOptions;
 use crate::routes;
+use crate::usage::UsageLedger;
 
 /// The models, keys, limits and figures of a server.
 pub struct App {
@@ -24,6 +25,7 @@ pub struct App {
     pub(crate) admission: Arc<Admission>,
     pub(crate) budget: Arc<BodyBudget>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ledger: Arc<UsageLedger>,
     pub(crate) fetcher: Option<MediaFetcher>,
     draining: AtomicBool,
     /// Ids are this start, random, and a number.
@@ -35,13 +37,14 @@ impl App {
     /// Puts a server together. Without a key file everyone may ask.
     ///
     /// # Errors
-    /// If pictures cannot be fetched as `options` want it.
+    /// If pictures cannot be fetched, or usage cannot be kept, as `options` want it.
     pub fn new(
         models: Vec<Model>,
         keys: Option<&KeyFile>,
         options: ServerOptions,
     ) -> Result<Arc<Self>, ServerError> {
         let fetcher = options.fetch.clone().map(MediaFetcher::new).transpose()?;
+        let ledger = UsageLedger::open(options.prices.clone(), options.usage_file.clone())?;
         let mut start = [0; 8];
         // Ids need not be secret: without random numbers they only repeat after a restart.
         let _ = getrandom::fill(&mut start);
@@ -51,6 +54,7 @@ impl App {
             admission: Arc::new(Admission::new(options.max_running, options.max_waiting)),
             budget: Arc::new(BodyBudget::new(options.max_held_bytes)),
             metrics: Arc::new(Metrics::new()),
+            ledger: Arc::new(ledger),
             fetcher,
             draining: AtomicBool::new(false),
             id_start: u64::from_le_bytes(start),
@@ -99,11 +103,27 @@ impl App {
         format!("{prefix}{:016x}{number:08x}", self.id_start)
     }
 
+    fn upstream_gauges(&self) -> Vec<UpstreamGauge> {
+        let endpoints = self.models.iter().flat_map(|model| {
+            let name = &model.info.name;
+            model.upstreams.iter().map(move |client| (name, client))
+        });
+        endpoints
+            .map(|(model, client)| UpstreamGauge {
+                model: model.clone(),
+                url: client.base_url().to_owned(),
+                concurrency: client.concurrency(),
+                attempts: client.attempts(),
+            })
+            .collect()
+    }
+
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             running: self.admission.running(),
             waiting: self.admission.waiting(),
             held_bytes: self.budget.held(),
+            upstreams: self.upstream_gauges(),
         }
     }
 }

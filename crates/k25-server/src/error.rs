@@ -10,6 +10,8 @@ use k25_chat::{ChatError, ChatErrorKind};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::usage::UsageError;
+
 /// Why a server cannot run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -27,6 +29,9 @@ pub enum ServerError {
     /// The HTTP client for pictures cannot be made.
     #[error("cannot prepare to fetch pictures: {0}\n  hint: --no-fetch serves without")]
     Fetch(String),
+    /// The file of what was used is not as it should be.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
 }
 
 /// Why a request gets no answer.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::error::ApiError;
 use crate::limits::{KeyLimits, Meter};
+use crate::whole_file;
 
 const PREFIX: &str = "sk-k25-";
 const RANDOM_BYTES: usize = 32;
@@ -168,16 +169,9 @@ impl KeyFile {
     /// # Errors
     /// If the folder cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        let text = serde_json::to_string_pretty(self).expect("plain data is JSON");
-        let beside = path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let mut file = std::fs::File::create(&beside)?;
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)
-        };
-        write().map_err(|source| io_error(path, source))
+        let mut text = serde_json::to_vec_pretty(self).expect("plain data is JSON");
+        text.push(b'\n');
+        whole_file::write(path, &text).map_err(|source| io_error(path, source))
     }
 }
 

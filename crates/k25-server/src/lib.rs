@@ -24,6 +24,9 @@ mod request_log;
 mod routes;
 mod server;
 mod sse;
+mod upstream;
+mod usage;
+mod whole_file;
 
 pub use app::App;
 pub use error::ServerError;
@@ -33,3 +36,5 @@ pub use media::{AddressError, is_public_address};
 pub use model::{Model, ModelInfo, TokenCounter};
 pub use options::{FetchOptions, ServerOptions};
 pub use server::Server;
+pub use upstream::{EndpointRoute, Route, RouteError, Routes};
+pub use usage::{UsageEntry, UsageError, UsageFile, UsageSum};

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     answers: Mutex<BTreeMap<&'static str, u64>>,
     tokens: Mutex<BTreeMap<(String, String), ChatUsage>>,
+    costs: Mutex<BTreeMap<(String, String, String), f64>>,
     first_token: Histogram,
     next_token: Histogram,
     pub connections: AtomicUsize,
@@ -35,12 +36,24 @@ struct Histogram {
     sum_microseconds: AtomicU64,
 }
 
+/// An endpoint that a model answers at.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamGauge {
+    pub model: String,
+    pub url: String,
+    /// Answers that it is asked for at once now.
+    pub concurrency: usize,
+    /// Requests that it was sent, repeated ones included.
+    pub attempts: u64,
+}
+
 /// What is so now, beside what was counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gauges {
     pub running: usize,
     pub waiting: usize,
     pub held_bytes: usize,
+    pub upstreams: Vec<UpstreamGauge>,
 }
 
 impl Metrics {
@@ -49,6 +62,7 @@ impl Metrics {
             requests: Mutex::default(),
             answers: Mutex::default(),
             tokens: Mutex::default(),
+            costs: Mutex::default(),
             first_token: Histogram::new(&FIRST_TOKEN_BOUNDS),
             next_token: Histogram::new(&TOKEN_BOUNDS),
             connections: AtomicUsize::new(0),
@@ -67,6 +81,12 @@ impl Metrics {
     pub fn count_tokens(&self, model: &str, key: &str, usage: ChatUsage) {
         let labels = (model.to_owned(), key.to_owned());
         *lock(&self.tokens).entry(labels).or_default() += usage;
+    }
+
+    /// What an answer cost, where its price is known.
+    pub fn count_cost(&self, model: &str, key: &str, currency: &str, cost: f64) {
+        let labels = (model.to_owned(), key.to_owned(), currency.to_owned());
+        *lock(&self.costs).entry(labels).or_default() += cost;
     }
 
     pub fn first_token(&self, time: Duration) {
@@ -102,6 +122,7 @@ impl Metrics {
             let _ = writeln!(out, "k25_answers_total{{end=\"{end}\"}} {count}");
         }
         self.write_tokens(&mut out);
+        self.write_costs(&mut out);
         self.first_token.write(
             &mut out,
             "k25_time_to_first_token_seconds",
@@ -134,7 +155,23 @@ impl Metrics {
             head(&mut out, name, "gauge", help);
             let _ = writeln!(out, "{name} {value}");
         }
+        write_upstreams(&gauges.upstreams, &mut out);
         out
+    }
+
+    fn write_costs(&self, out: &mut String) {
+        let costs = lock(&self.costs);
+        if !costs.is_empty() {
+            let help = "What answers cost, by the price table.";
+            head(out, "k25_cost_total", "counter", help);
+        }
+        for ((model, key, currency), cost) in &*costs {
+            let (model, key, currency) = (label(model), label(key), label(currency));
+            let _ = writeln!(
+                out,
+                "k25_cost_total{{model=\"{model}\",key=\"{key}\",currency=\"{currency}\"}} {cost}"
+            );
+        }
     }
 
     fn write_tokens(&self, out: &mut String) {
@@ -192,6 +229,30 @@ impl Histogram {
     }
 }
 
+fn write_upstreams(upstreams: &[UpstreamGauge], out: &mut String) {
+    if upstreams.is_empty() {
+        return;
+    }
+    let name = "k25_upstream_concurrency";
+    let help = "Answers that an endpoint is asked for at once; falls while it refuses.";
+    head(out, name, "gauge", help);
+    for one in upstreams {
+        let (model, url, value) = (label(&one.model), label(&one.url), one.concurrency);
+        let _ = writeln!(out, "{name}{{model=\"{model}\",url=\"{url}\"}} {value}");
+    }
+    let name = "k25_upstream_requests_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Requests sent to an endpoint, repeated ones included.",
+    );
+    for one in upstreams {
+        let (model, url, value) = (label(&one.model), label(&one.url), one.attempts);
+        let _ = writeln!(out, "{name}{{model=\"{model}\",url=\"{url}\"}} {value}");
+    }
+}
+
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
@@ -220,6 +281,7 @@ mod tests {
             running: 1,
             waiting: 2,
             held_bytes: 3,
+            upstreams: Vec::new(),
         };
         let text = metrics.write(gauges);
         for line in [
@@ -245,6 +307,7 @@ mod tests {
             running: 0,
             waiting: 0,
             held_bytes: 0,
+            upstreams: Vec::new(),
         };
         assert!(
             metrics

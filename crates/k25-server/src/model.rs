@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k25_chat::{ChatClient, ChatError, ChatRequest};
+use k25_client::OpenAiClient;
 
 /// A model under a name.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct Model {
     pub client: Arc<dyn ChatClient>,
     /// What counts the tokens of a prompt.
     pub counter: Arc<dyn TokenCounter>,
+    /// The endpoints behind it, for the metrics; none if it computes here.
+    pub upstreams: Vec<OpenAiClient>,
 }
 
 /// What a client may want to know of a model.

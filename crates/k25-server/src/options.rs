@@ -1,8 +1,10 @@
 //! What whoever runs the server may choose.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use k25_chat::dialect::openai::Rules;
+use k25_client::PriceTable;
 
 /// Limits and habits of a server. The defaults suit one machine.
 #[derive(Debug, Clone)]
@@ -33,6 +35,10 @@ pub struct ServerOptions {
     pub drain_timeout: Duration,
     /// How pictures and films are fetched; `None` refuses addresses of other machines.
     pub fetch: Option<FetchOptions>,
+    /// What tokens cost, by the model's name.
+    pub prices: Option<PriceTable>,
+    /// Where it is kept what each key used.
+    pub usage_file: Option<PathBuf>,
 }
 
 /// Limits on fetching a picture or film.
@@ -64,6 +70,8 @@ impl Default for ServerOptions {
             keep_alive: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(30),
             fetch: Some(FetchOptions::default()),
+            prices: None,
+            usage_file: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod messages;
 mod models;
 mod operations;
 mod tokens;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +33,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/models",
     "/v1/models/{model}",
     "/v1/tokenizers/estimate-token-count",
+    "/v1/users/me/usage",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -52,6 +54,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/tokenizers/estimate-token-count",
             post(tokens::estimate),
         )
+        .route("/v1/users/me/usage", get(usage::show))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))

@@ -24,6 +24,8 @@ use stalls::StallGuard;
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 100;
+/// Time between writings of what was used.
+const USAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Rest after the system refuses a connection, as it does when files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +59,7 @@ impl Server {
         let places = Arc::new(Semaphore::new(app.options.max_connections.max(1)));
         let (draining, _) = watch::channel(false);
         tokio::pin!(stop);
+        let keeping = tokio::spawn(keep_usage(Arc::clone(&app)));
         loop {
             let place = tokio::select! {
                 place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
@@ -87,9 +90,26 @@ impl Server {
         app.drain();
         // Nobody listens where no connection is open.
         let _ = draining.send(true);
-        timeout(app.options.drain_timeout, draining.closed())
-            .await
-            .is_ok()
+        let ended = timeout(app.options.drain_timeout, draining.closed()).await;
+        keeping.abort();
+        save_usage(&app);
+        ended.is_ok()
+    }
+}
+
+/// Writes from time to time what was used.
+async fn keep_usage(app: Arc<App>) {
+    loop {
+        sleep(USAGE_PAUSE).await;
+        let app = Arc::clone(&app);
+        let _ = tokio::task::spawn_blocking(move || save_usage(&app)).await;
+    }
+}
+
+fn save_usage(app: &App) {
+    if let Err(error) = app.ledger.save() {
+        let error = error.to_string();
+        tracing::warn!(error, "what was used cannot be written");
     }
 }
 

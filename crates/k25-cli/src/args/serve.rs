@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ModelArgs, positive};
+use super::{OpenArgs, positive};
 
 /// `k25 serve`.
 #[derive(Debug, Args)]
@@ -14,26 +14,47 @@ Prints the address on standard output when it is ready, and a line per request a
 error. Ctrl-C or SIGTERM stops it when its answers have ended. Beside /v1/chat/completions there are
 /v1/models, /v1/tokenizers/estimate-token-count, /healthz, /readyz and /metrics (Prometheus).
 
+With --upstream or --routes it answers through other endpoints: a vLLM or SGLang cluster, the hosted
+service, another k25. Failures that pass are tried again, and as many answers are asked for at once as
+an endpoint bears. A routes file names the endpoints of each model, with weights:
+  {\"models\": {\"kimi-k2.5\": {\"aliases\": [\"kimi\"], \"endpoints\": [
+    {\"url\": \"http://gpu-1:8000/v1\", \"model\": \"moonshotai/Kimi-K2.5\", \"weight\": 3},
+    {\"url\": \"https://api.moonshot.ai/v1\", \"key_from\": \"MOONSHOT_API_KEY\", \"weight\": 0}]}}}
+
 Examples:
   k25 serve ./Kimi-K2.5
+  k25 serve --upstream http://gpu-1:8000/v1 --upstream http://gpu-2:8000/v1 --name kimi-k2.5
+  k25 serve --routes routes.json --keys keys.json --prices prices.json --usage usage.json
   k25 serve ./Kimi-K2.5 --name kimi-k2.5 --host 0.0.0.0 --keys keys.json
   OPENAI_BASE_URL=http://127.0.0.1:8025/v1 OPENAI_API_KEY=any your-program")]
 pub struct ServeArgs {
-    /// The model to serve
+    /// Folder of the checkpoint to serve
+    pub dir: Option<PathBuf>,
+    /// How to open it
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub how: OpenArgs,
+    /// Models of other endpoints
+    #[command(flatten)]
+    pub upstream: UpstreamArgs,
     /// Address to listen on; 0.0.0.0 is every address of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Port to listen on; 0 takes any that is free
     #[arg(long, default_value_t = 8025)]
     pub port: u16,
-    /// Name of the model [default: the folder's name in small letters]
+    /// Name of the model [default: the folder's name in small letters, or those an endpoint lists]
     #[arg(long)]
     pub name: Option<String>,
     /// Another name by which clients may ask for it (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub alias: Vec<String>,
+    /// What tokens cost: {"currency": "USD", "models": {"NAME": {"input": 0.6, "cached_input": 0.1,
+    /// "output": 3.0}}}, per million
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Keep here what each key used and what it cost (see `k25 keys usage`)
+    #[arg(long, value_name = "FILE")]
+    pub usage: Option<PathBuf>,
     /// Only whoever has a key of this file may ask (see `k25 keys`)
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
@@ -60,6 +81,23 @@ pub struct ServeArgs {
     pub log: LogForm,
 }
 
+/// Models that answer elsewhere.
+#[derive(Debug, Args)]
+pub struct UpstreamArgs {
+    /// Answer through this endpoint; several share the requests and answer for each other
+    #[arg(long, value_name = "URL")]
+    pub upstream: Vec<String>,
+    /// The model's name there [default: --name]
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    pub upstream_model: Option<String>,
+    /// Environment variable with the key of --upstream [default: MOONSHOT_API_KEY, if it is set]
+    #[arg(long, value_name = "VARIABLE", requires = "upstream")]
+    pub upstream_key_from: Option<String>,
+    /// Models and where they answer
+    #[arg(long, value_name = "FILE")]
+    pub routes: Option<PathBuf>,
+}
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogForm {
@@ -77,6 +115,7 @@ pub enum LogForm {
 Examples:
   k25 keys add alice --file keys.json --concurrency 4 --requests-per-minute 200
   k25 keys list --file keys.json
+  k25 keys usage --file usage.json --by day
   k25 keys remove alice --file keys.json")]
 pub struct KeysArgs {
     /// What to do
@@ -113,6 +152,21 @@ pub enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show what keys used and what it cost (written by `k25 serve --usage FILE`)
+    Usage {
+        /// The usage file
+        #[arg(long)]
+        file: PathBuf,
+        /// Only of this key
+        #[arg(long)]
+        name: Option<String>,
+        /// What to add up by
+        #[arg(long, value_name = "WHAT", default_value = "key")]
+        by: UsageBy,
+        /// Print the entries as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a key
     Remove {
         /// Whose key it is
@@ -121,4 +175,15 @@ pub enum KeysCommand {
         #[arg(long)]
         file: PathBuf,
     },
+}
+
+/// What usage is added up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UsageBy {
+    /// Whose key
+    Key,
+    /// The model
+    Model,
+    /// The day, in UTC
+    Day,
 }

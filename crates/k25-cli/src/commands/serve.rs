@@ -1,16 +1,20 @@
 //! `k25 serve`: a model behind HTTP.
 
 mod local;
+mod upstream;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k25_chat::dialect::openai::Rules;
-use k25_server::{App, FetchOptions, KeyFile, Server, ServerOptions};
+use k25_client::PriceTable;
+use k25_server::{App, FetchOptions, KeyFile, Model, Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
@@ -23,21 +27,56 @@ pub fn run(args: &ServeArgs) -> Result<Outcome> {
     log(args.log);
     // A key file that is not as it should be shows before the model is read.
     let keys = args.keys.as_deref().map(KeyFile::open).transpose()?;
-    let model = local::open(args)?;
-    let name = model.info.name.clone();
-    let app = App::new(vec![model], keys.as_ref(), options(args))?;
+    let options = options(args)?;
+    let models = models(args)?;
+    let names: Vec<_> = models.iter().map(|model| model.info.name.clone()).collect();
+    let app = App::new(models, keys.as_ref(), options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONNECTION_THREADS)
         .enable_all()
         .build()
         .context("cannot start the threads that serve connections")?;
-    let ended = runtime.block_on(serve(app, args, &name))?;
+    let ended = runtime.block_on(serve(app, args, &names.join(", ")))?;
     // Answers that hang after the time to drain are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(if ended {
         Outcome::Done
     } else {
         Outcome::FallsShort
+    })
+}
+
+/// The checkpoint of this machine and the models of other endpoints, as far as they are named.
+fn models(args: &ServeArgs) -> Result<Vec<Model>> {
+    let mut models = upstream::open(args)?;
+    if let Some(dir) = &args.dir {
+        models.insert(0, local::open(dir, args)?);
+    }
+    if models.is_empty() {
+        bail!(
+            "nothing to serve\n  hint: name a checkpoint's folder, or an endpoint with --upstream https://…/v1"
+        );
+    }
+    let mut taken = HashSet::new();
+    for model in &models {
+        for name in std::iter::once(&model.info.name).chain(&model.aliases) {
+            if !taken.insert(name) {
+                bail!("two models are called {name}\n  hint: give one another --name");
+            }
+        }
+    }
+    Ok(models)
+}
+
+fn prices(path: &Path) -> Result<PriceTable> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PriceTable::parse(&text).with_context(|| {
+        format!(
+            "{} is no price table\n  hint: {{\"currency\": \"USD\", \"models\": {{\"NAME\": {{\"input\": 0.6, \
+             \"cached_input\": 0.1, \"output\": 3.0}}}}}}",
+            path.display()
+        )
     })
 }
 
@@ -85,9 +124,9 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-fn options(args: &ServeArgs) -> ServerOptions {
+fn options(args: &ServeArgs) -> Result<ServerOptions> {
     let defaults = ServerOptions::default();
-    ServerOptions {
+    Ok(ServerOptions {
         rules: if args.kimi_strict {
             Rules::Kimi
         } else {
@@ -100,8 +139,10 @@ fn options(args: &ServeArgs) -> ServerOptions {
             .map_or(defaults.max_body_bytes, |mib| mib.saturating_mul(1 << 20)),
         drain_timeout: Duration::from_secs(args.drain),
         fetch: (!args.no_fetch).then(FetchOptions::default),
+        prices: args.prices.as_deref().map(prices).transpose()?,
+        usage_file: args.usage.clone(),
         ..defaults
-    }
+    })
 }
 
 /// Log lines on standard error: one per request and one per answer.

@@ -13,17 +13,19 @@ struct Server {
 }
 
 impl Server {
+    /// Serves the fixture model.
     fn start(more: &[&str]) -> Self {
+        let (model, tokenizer) = (fixture("t1"), fixture("tokenizer"));
+        let flags = [&model, "--tokenizer", &tokenizer, "--context", "512"];
+        Server::with(&[&flags, more].concat())
+    }
+
+    fn with(flags: &[&str]) -> Self {
         let mut command = program();
         command
-            .args([
-                "serve",
-                &fixture("t1"),
-                "--tokenizer",
-                &fixture("tokenizer"),
-            ])
-            .args(["--port", "0", "--context", "512"])
-            .args(more)
+            .args(["serve", "--port", "0"])
+            .args(flags)
+            .env_remove("MOONSHOT_API_KEY")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
@@ -47,6 +49,20 @@ impl Server {
         write!(
             connection,
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn post(&self, path: &str, body: &str) -> String {
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        write!(
+            connection,
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
         )
         .expect("sent");
         let mut answer = String::new();
@@ -130,6 +146,48 @@ fn keys_let_in_and_show_nowhere() {
 }
 
 #[test]
+fn it_serves_what_other_endpoints_have() {
+    let folder = Folder::empty();
+    let usage = folder.arg("usage.json");
+    let price =
+        r#"{"currency": "EUR", "models": {"tiny": {"input": 1, "cached_input": 0, "output": 2}}}"#;
+    let prices = folder.with("prices.json", price);
+    let behind = Server::start(&["--name", "tiny"]);
+    let url = format!("http://{}/v1", behind.address);
+    let front = Server::with(&["--upstream", &url, "--prices", &prices, "--usage", &usage]);
+    let models = front.get("/v1/models", "");
+    assert!(
+        models.contains("\"id\":\"tiny\"") && models.contains("\"context_length\":512"),
+        "{models}"
+    );
+    let body =
+        r#"{"model": "tiny", "max_tokens": 3, "messages": [{"role": "user", "content": "a"}]}"#;
+    let answer = front.post("/v1/chat/completions", body);
+    assert!(answer.contains("\"completion_tokens\":3"), "{answer}");
+    assert_eq!(front.stop("-TERM").0, Some(0));
+    let used = k25(["keys", "usage", "--file", &usage]).success();
+    assert!(used.contains("anyone") && used.contains("EUR"), "{used}");
+    let used = k25(["keys", "usage", "--file", &usage, "--json"]).json();
+    assert_eq!(used["entries"][0]["completion_tokens"], 3);
+    assert!(used["entries"][0]["cost"].as_f64().expect("a cost") > 0.0);
+
+    let routes = format!(
+        r#"{{"models": {{"renamed": {{"endpoints": [{{"url": "{url}", "model": "tiny"}}]}}}}}}"#
+    );
+    let routes = folder.with("routes.json", routes);
+    let front = Server::with(&["--routes", &routes, "--upstream", &url, "--name", "tiny"]);
+    let models = front.get("/v1/models", "");
+    assert!(
+        models.contains("\"id\":\"renamed\"") && models.contains("\"id\":\"tiny\""),
+        "{models}"
+    );
+    let answer = front.post("/v1/chat/completions", &body.replace("tiny", "renamed"));
+    assert!(answer.contains("\"completion_tokens\":3"), "{answer}");
+    front.stop("-TERM");
+    behind.stop("-TERM");
+}
+
+#[test]
 fn what_cannot_be_served_is_told() {
     let folder = Folder::empty();
     let file = folder.with("keys.json", "{}");
@@ -145,4 +203,9 @@ fn what_cannot_be_served_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     serve(&["--port", &port]).fails(&["cannot listen on", &port]);
+    serve(&["--prices", &file]).fails(&["is no price table", "hint"]);
+    serve(&["--usage", &file]).fails(&["is no usage file"]);
+    serve(&["--upstream", "nowhere"]).fails(&["nowhere", "https://"]);
+    serve(&["--routes", &file]).fails(&["no routes", "endpoints"]);
+    k25(["serve"]).fails(&["nothing to serve", "--upstream"]);
 }

@@ -9,10 +9,12 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::request_log::Asker;
+use crate::usage::UsageLedger;
 
 /// Follows one request's answers. Dropped before they are over, it counts them as cancelled.
 pub(super) struct AnswerMeter {
     metrics: Arc<Metrics>,
+    ledger: Arc<UsageLedger>,
     request_id: String,
     key: String,
     model: String,
@@ -27,6 +29,7 @@ impl AnswerMeter {
     pub fn new(app: &App, asker: &Asker, model: &str, began: Instant) -> Self {
         AnswerMeter {
             metrics: Arc::clone(&app.metrics),
+            ledger: Arc::clone(&app.ledger),
             request_id: asker.request_id.clone(),
             key: asker.account.name.clone(),
             model: model.to_owned(),
@@ -62,6 +65,11 @@ impl AnswerMeter {
         let end = self.end.take().unwrap_or("stop");
         self.metrics.count_answer(end);
         self.metrics.count_tokens(&self.model, &self.key, usage);
+        let cost = self.ledger.count(&self.key, &self.model, &usage);
+        if let (Some(cost), Some(currency)) = (cost, self.ledger.currency()) {
+            let Self { model, key, .. } = &*self;
+            self.metrics.count_cost(model, key, currency, cost);
+        }
         self.tell(end, Some(usage), None);
     }
 

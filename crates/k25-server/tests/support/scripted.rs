@@ -56,6 +56,7 @@ impl Scripted {
             aliases: vec!["kimi-k2.5".to_owned()],
             client: Arc::new(self.clone()),
             counter: Arc::new(self.clone()),
+            upstreams: Vec::new(),
         }
     }
 }

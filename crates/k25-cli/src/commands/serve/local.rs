@@ -28,16 +28,13 @@ impl TokenCounter for Counter {
 }
 
 /// Opens the checkpoint that the flags name. Conversations of strangers name no files of this machine.
-pub fn open(args: &ServeArgs) -> Result<Model> {
-    let (model, _) = open_with(&args.model, FileAccess::Refused)?;
+pub fn open(dir: &Path, args: &ServeArgs) -> Result<Model> {
+    let (model, _) = open_with(dir, &args.how, FileAccess::Refused)?;
     let model = Arc::new(model);
     let sees = model.config().vision.is_some();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let info = ModelInfo {
-        name: args
-            .name
-            .clone()
-            .unwrap_or_else(|| name_of(&args.model.dir)),
+        name: args.name.clone().unwrap_or_else(|| name_of(dir)),
         created: now.map_or(0, |time| time.as_secs()),
         context_length: model.context_tokens() as u64,
         supports_image_in: sees,
@@ -49,6 +46,7 @@ pub fn open(args: &ServeArgs) -> Result<Model> {
         aliases: args.alias.clone(),
         client: Arc::new(LocalClient::new(Arc::clone(&model))?),
         counter: Arc::new(Counter(model)),
+        upstreams: Vec::new(),
     })
 }
 
