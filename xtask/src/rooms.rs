@@ -110,6 +110,12 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[],
     },
     Room {
+        name: "k25-pdf",
+        may_use: &[],
+        must_not_hold: &[ASYNC, HTTP, SOCKETS, SERDE, TEXT],
+        must_not_name: &[TENSORS],
+    },
+    Room {
         name: "k25-engine",
         may_use: &["k25-config", "k25-kernels", "k25-model"],
         must_not_hold: &[ASYNC, HTTP, SOCKETS],
@@ -210,6 +216,7 @@ pub const ROOMS: &[Room] = &[
             "k25-kernels",
             "k25-local",
             "k25-model",
+            "k25-pdf",
             "k25-plan",
             "k25-server",
             "k25-train",

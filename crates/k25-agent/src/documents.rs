@@ -1,8 +1,8 @@
 //! A folder of documents: listed, read as numbered lines, quoted.
 //!
 //! Agents name documents by their path below the folder. Text, Markdown, CSV and source files are
-//! read as they are, HTML as its text. A document's lines are what `open` prints and what evidence
-//! refers to, by number from 1; its hash is of the bytes on disk.
+//! read as they are, HTML and PDF as their text. A document's lines are what `open` prints and what
+//! evidence refers to, by number from 1; its hash is of the bytes on disk.
 
 mod html;
 mod index;
@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
+pub use text::without_hidden;
 
 /// Largest document that is read.
 const MAX_BYTES: u64 = 16 << 20;
@@ -52,6 +53,14 @@ pub enum DocumentError {
     /// More than is read.
     #[error("{0:?} is larger than 16 MiB")]
     TooLarge(String),
+    /// A PDF without text for us.
+    #[error("{path:?}: {problem}")]
+    Pdf {
+        /// The document.
+        path: String,
+        /// Why, in the words of its reader.
+        problem: String,
+    },
     /// The folder of documents itself.
     #[error("{path}: {problem}; hint: give a folder of documents that can be read")]
     Root {
@@ -146,6 +155,10 @@ fn follows(text: &str, words: &[&str]) -> bool {
     true
 }
 
+/// Gives the text of a PDF, or says in short why there is none. It is given whatever a stranger calls
+/// a PDF, so it has to bound time and memory.
+pub type ReadPdf = Arc<dyn Fn(&[u8]) -> Result<String, String> + Send + Sync>;
+
 /// What lies in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -158,12 +171,21 @@ pub struct Entry {
 type Slot = Arc<OnceLock<Result<Arc<Document>, DocumentError>>>;
 
 /// The documents of a run.
-#[derive(Debug)]
 pub struct Documents {
     root: PathBuf,
     /// Every file, sorted.
     files: BTreeSet<String>,
     cache: Mutex<Cache>,
+    pdf: Option<ReadPdf>,
+}
+
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("root", &self.root)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +219,15 @@ impl Documents {
             root,
             files,
             cache: Mutex::default(),
+            pdf: None,
         })
+    }
+
+    /// The same, and PDFs are documents too.
+    #[must_use]
+    pub fn with_pdf(mut self, read: ReadPdf) -> Self {
+        self.pdf = Some(read);
+        self
     }
 
     /// The folder.
@@ -302,9 +332,25 @@ impl Documents {
             return Err(DocumentError::TooLarge(name.to_owned()));
         }
         let sha256 = hex(&Sha256::digest(&bytes));
-        let text =
-            text::decode(name, &bytes).ok_or_else(|| DocumentError::NotText(name.to_owned()))?;
+        let text = match &self.pdf {
+            Some(read) if text::is_pdf(&bytes) => {
+                let text = read(&bytes).map_err(|problem| DocumentError::Pdf {
+                    path: name.to_owned(),
+                    problem,
+                })?;
+                text::without_hidden(&text)
+            }
+            _ => {
+                text::decode(name, &bytes).ok_or_else(|| DocumentError::NotText(name.to_owned()))?
+            }
+        };
         Ok(Document::new(name, sha256, text))
+    }
+
+    /// Whether reading this document for the first time takes long enough to do it apart from what
+    /// must not wait.
+    pub(crate) fn reads_slowly(&self, path: &str) -> bool {
+        self.pdf.is_some() && path.to_lowercase().ends_with(".pdf")
     }
 }
 
@@ -398,6 +444,21 @@ mod tests {
             Document::new("e", String::new(), String::new()).line(1),
             None
         );
+    }
+
+    #[test]
+    fn pdfs_are_read_by_whoever_is_given_for_it() {
+        let dir = folder(&[("a.pdf", b"%PDF-1.7 x"), ("b", b"\n%PDF-1.4 y")]);
+        let plain = Documents::open(dir.path()).unwrap();
+        assert_eq!(plain.read("a.pdf").unwrap().line(1), Some("%PDF-1.7 x"));
+        let read: ReadPdf = Arc::new(|bytes| match bytes.ends_with(b"x") {
+            true => Ok("[page 1]\nwor\u{200b}ds\n".to_owned()),
+            false => Err("locked".to_owned()),
+        });
+        let documents = Documents::open(dir.path()).unwrap().with_pdf(read);
+        assert_eq!(documents.read("a.pdf").unwrap().line(2), Some("words"));
+        let error = documents.read("b").unwrap_err();
+        assert_eq!(error.to_string(), "\"b\": locked");
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub enum Command {
     Synth(SynthArgs),
     /// Measure speed beside what this machine could do at most
     Bench(BenchArgs),
+    /// Write the text of a PDF from standard input to standard output
+    #[command(name = crate::commands::documents::READ_PDF, hide = true)]
+    ReadPdf,
 }
 
 /// `k25 inspect`.

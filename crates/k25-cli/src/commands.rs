@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod chat;
+pub mod documents;
 mod generate;
 mod inspect;
 mod keys;
@@ -50,5 +51,6 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::ReadPdf => Err(anyhow::anyhow!("reading a PDF has a process of its own")),
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::args::{Cli, Command};
 use crate::commands::Outcome;
 
 /// Exit code for flags that make no sense; the same as clap's own.
@@ -21,7 +21,11 @@ const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    match commands::run(Cli::parse().command) {
+    let command = Cli::parse().command;
+    if matches!(command, Command::ReadPdf) {
+        return k25_pdf::serve();
+    }
+    match commands::run(command) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FallsShort) => ExitCode::FAILURE,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k25_chat::{ChatClient, ChatError, ChatErrorKind, ChatRequest};
+use k25_chat::{ChatClient, ChatError, ChatErrorKind, ChatRequest, Content};
 use k25_server::{App, Model, ModelInfo, Server, ServerOptions, TokenCounter};
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
 use k25_testkit::teacher::teach;
@@ -342,6 +342,57 @@ fn wrong_use_says_what_to_do() {
         stderr.contains("paused:") && stderr.contains("resume"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_pdf_is_a_document_like_any_other() {
+    let desk = Desk::new(
+        1,
+        ScriptedClient::new(|request, _| {
+            let messages = &request.conversation.messages;
+            let open = |line: u64| {
+                let arguments = serde_json::json!({"path": "report.pdf", "line": line});
+                Script::Reply(ScriptedReply::call("open", &arguments))
+            };
+            match messages.len() {
+                2 => Script::Reply(ScriptedReply::call(
+                    "search",
+                    &serde_json::json!({"query": "cranes North quay"}),
+                )),
+                4 => open(6),
+                // Says what it was shown, so that the test sees it.
+                _ => {
+                    let shown: Vec<String> = messages
+                        .iter()
+                        .filter_map(|message| match &message.content {
+                            Some(Content::Text(text)) => Some(text.clone()),
+                            _ => None,
+                        })
+                        .collect();
+                    Script::Reply(ScriptedReply::text(shown.join("\n")))
+                }
+            }
+        }),
+    );
+    let report = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../k25-pdf/tests/data/report.pdf"
+    );
+    std::fs::copy(report, desk.dir.path().join("docs/report.pdf")).expect("the fixture");
+    let output = desk.run(&[
+        "agent",
+        "How many cranes?",
+        "--docs",
+        "docs",
+        "--model-name",
+        "teacher",
+    ]);
+    let (stdout, stderr) = texts(&output);
+    assert!(
+        stdout.contains("report.pdf:6: North 410 m 4"),
+        "{stdout}\n{stderr}"
+    );
+    assert!(stdout.contains("\n6: North 410 m 4\n"), "{stdout}");
 }
 
 #[test]

@@ -206,6 +206,13 @@ fn list(value: &Value) -> Result<&Vec<Value>> {
         .context("the fixture has another form than expected")
 }
 
+/// A printed page, and small files with each kind of font.
+pub fn pdfs() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = contents(&files("fuzz/seeds/pdf", ".pdf")?)?;
+    seeds.extend(contents(&files("crates/k25-pdf/tests/data", ".pdf")?)?);
+    Ok(seeds)
+}
+
 fn contents(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
     paths
         .iter()

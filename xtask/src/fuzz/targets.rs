@@ -84,4 +84,10 @@ pub const TARGETS: &[Target] = &[
         longest_input: 4 << 10,
         seeds: seeds::media_addresses,
     },
+    Target {
+        name: "pdf",
+        feeds: "PDF files",
+        longest_input: 32 << 10,
+        seeds: seeds::pdfs,
+    },
 ];

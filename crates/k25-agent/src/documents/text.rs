@@ -30,6 +30,12 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Option<String> {
     Some(without_hidden(&text))
 }
 
+/// Whether the bytes say that they are a PDF; some files begin with a few others.
+pub(super) fn is_pdf(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(1_024)];
+    head.windows(5).any(|window| window == b"%PDF-")
+}
+
 fn is_mostly_ascii(bytes: &[u8]) -> bool {
     let foreign = bytes.iter().filter(|&&byte| byte >= 0x80).count();
     let controls = bytes.iter().filter(|&&byte| byte < 9).count();
@@ -43,7 +49,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
 
 /// Without characters that a person would not see but a model would read: zero-width ones,
 /// directions, tags; other controls become blanks.
-fn without_hidden(text: &str) -> String {
+pub fn without_hidden(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let seen = |c: char| match c {
         '\n' | '\t' => Some(c),

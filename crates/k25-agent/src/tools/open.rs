@@ -130,6 +130,11 @@ impl Tool for Open {
                 .as_u64()
                 .unwrap_or(1)
                 .clamp(1, u64::from(u32::MAX));
+            if self.documents.reads_slowly(path) {
+                let (documents, path) = (Arc::clone(&self.documents), path.to_owned());
+                // Its result stays in the cache, where the next line finds it.
+                let _ = tokio::task::spawn_blocking(move || documents.read(&path).map(drop)).await;
+            }
             self.open(path, first as usize).map(ToolOutput::from)
         })
     }

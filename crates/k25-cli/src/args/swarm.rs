@@ -51,7 +51,7 @@ pub enum SwarmCommand {
 pub struct StartArgs {
     /// What to find out
     pub question: Option<String>,
-    /// Folder of documents: text, Markdown, HTML, CSV, source code
+    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
     /// The columns, as in `name*, size:number[MB]=on disk, state:enum(open|closed)`; `*` marks a key
@@ -315,7 +315,7 @@ Examples:
 pub struct AgentArgs {
     /// What to find out
     pub question: String,
-    /// Folder of documents: text, Markdown, HTML, CSV, source code
+    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
     #[arg(long, value_name = "DIR")]
     pub docs: PathBuf,
     /// Answer without reasoning

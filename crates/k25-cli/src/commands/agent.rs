@@ -1,18 +1,17 @@
 //! `k25 agent`: one agent reads documents and answers in words.
 
 use anyhow::Result;
-use k25_agent::documents::Documents;
 use k25_agent::swarm::{Mode, Settings};
 
-use super::Outcome;
 use super::swarm::context_policy;
 use super::swarm::folder::{RunFolder, RunNote};
 use super::swarm::model::Models;
 use super::swarm::work::{Begin, Work};
+use super::{Outcome, documents};
 use crate::args::AgentArgs;
 
 pub fn run(args: AgentArgs) -> Result<Outcome> {
-    let documents = Documents::open(&args.docs)?;
+    let documents = documents::open(&args.docs)?;
     let models = Models::open(&args.model, None)?;
     let settings = Settings {
         mode: Mode::Answer,

@@ -9,10 +9,9 @@ pub mod work;
 use anyhow::{Context as _, Result, anyhow};
 use k25_agent::agent::ContextPolicy;
 use k25_agent::contract::{Contract, parse_columns};
-use k25_agent::documents::Documents;
 use k25_agent::swarm::{Edit, Mode, Settings};
 
-use super::Outcome;
+use super::{Outcome, documents};
 use crate::args::{Context, EditArgs, ResumeArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode};
 use crate::input::UsageError;
 use folder::{RunFolder, RunNote};
@@ -54,7 +53,7 @@ fn start(args: StartArgs) -> Result<Outcome> {
     if let Some(out) = &args.out {
         show::Form::of(out)?;
     }
-    let documents = Documents::open(&docs)?;
+    let documents = documents::open(&docs)?;
     let models = Models::open(&args.model, None)?;
     let mode = match args.mode {
         SwarmMode::Swarm => Mode::Swarm,
@@ -113,7 +112,7 @@ fn compare(args: &StartArgs, swarm: &Work, question: &str, settings: &Settings) 
         question,
         contract: swarm_state.contract.clone(),
         settings: &single,
-        documents: Documents::open(&swarm.note.documents)?,
+        documents: documents::open(&swarm.note.documents)?,
     };
     work.begin(begin)?;
     if !args.json {

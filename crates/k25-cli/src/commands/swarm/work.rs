@@ -18,7 +18,7 @@ use super::live::{Live, observer};
 use super::model::Models;
 use super::show;
 use crate::answer::random_seed;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, documents};
 use crate::output::Screen;
 
 /// How often the view is drawn and Ctrl-C looked for.
@@ -75,7 +75,7 @@ impl Work {
             for edit in edits {
                 edit.apply(&run).await?;
             }
-            self.work(&run, Arc::new(Documents::open(&self.note.documents)?))
+            self.work(&run, Arc::new(documents::open(&self.note.documents)?))
                 .await
         })
     }
