@@ -86,3 +86,17 @@ test("models are listed", async () => {
   const models = await client.models.list();
   assert.equal(models.data[0].id, "scripted");
 });
+
+test("responses, whole and streamed", async () => {
+  const request = {
+    model: "scripted", input: script(CALL, { cut: 2 }),
+    tools: [{ type: "function", name: "get-weather", parameters: { type: "object" }, strict: false }],
+  };
+  const whole = await client.responses.create(request);
+  assert.deepEqual(whole.output.map((item) => item.type), ["reasoning", "message", "function_call"]);
+  assert.equal(whole.output_text, "Look:");
+  assert.equal(whole.output[2].call_id, "functions.get-weather:0");
+  const streamed = await client.responses.stream(request).finalResponse();
+  assert.equal(streamed.output_text, "Look:");
+  assert.equal(streamed.output[2].arguments, '{"city": "Bern"}');
+});

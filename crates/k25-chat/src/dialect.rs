@@ -7,5 +7,6 @@
 pub mod anthropic;
 mod fields;
 pub mod openai;
+pub mod responses;
 
 pub use fields::RequestError;

@@ -4,6 +4,7 @@ mod chat_completions;
 mod messages;
 mod models;
 mod operations;
+mod responses;
 mod tokens;
 mod usage;
 
@@ -26,6 +27,7 @@ use crate::request_log::{self, Asker, RequestId};
 /// Every path that is served, as metrics and logs name it.
 pub(crate) const PATHS: &[&str] = &[
     "/v1/chat/completions",
+    "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/anthropic/v1/messages",
@@ -42,6 +44,7 @@ pub(crate) const PATHS: &[&str] = &[
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions::create))
+        .route("/v1/responses", post(responses::create))
         .merge(messages_routes("/v1/messages", "/v1/messages/count_tokens"))
         // The hosted service's address for Anthropic's clients ends in /anthropic.
         .merge(messages_routes(

@@ -12,8 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const REQUESTS: u64 = 10_000;
-const PATHS: [&str; 4] = [
+const PATHS: [&str; 5] = [
     "/v1/chat/completions",
+    "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/tokenizers/estimate-token-count",
@@ -50,6 +51,13 @@ fn valid() -> Value {
             {"role": "user", "content": "{}"}],
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"},
+                {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]},
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "r"}]},
+            {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "a", "output": "4"}],
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
         "logit_bias": {"5": 1}, "stream_options": {"include_usage": true},
     })
 }
@@ -168,7 +176,7 @@ async fn malformed_requests_leave_the_server_serving() {
         refused > REQUESTS * 6 / 10,
         "only {refused} of {REQUESTS} were refused"
     );
-    let healthy = json!({"model": "scripted", "max_tokens": 5,
+    let healthy = json!({"model": "scripted", "max_tokens": 5, "input": "hello",
         "messages": [{"role": "user", "content": "hello"}]});
     for path in PATHS {
         let (status, answer) = send(address, path, healthy.to_string().as_bytes()).await;

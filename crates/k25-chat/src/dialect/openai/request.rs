@@ -67,17 +67,22 @@ impl CompletionRequest {
             Some(options) => options.boolean("include_usage")?.unwrap_or(false),
             None => false,
         };
-        let mut request = CompletionRequest {
+        let request = CompletionRequest {
             chat,
             choices: fields.count("n", 1..=MAX_CHOICES)?.unwrap_or(1),
             stream: fields.boolean("stream")?.unwrap_or(false),
             include_usage,
             parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
         };
+        request.under(rules)
+    }
+
+    /// The request, if the rules allow it, with their defaults.
+    pub(in crate::dialect) fn under(mut self, rules: Rules) -> Read<Self> {
         if rules == Rules::Kimi {
-            kimi_rules::apply(&mut request)?;
+            kimi_rules::apply(&mut self)?;
         }
-        Ok(request)
+        Ok(self)
     }
 }
 
@@ -160,21 +165,26 @@ fn tool_choice(fields: &mut Fields, tools: &[JsonValue]) -> Read<ToolChoice> {
             ToolChoice::Function(function.required_string("name", HINT)?)
         }
     };
-    match &choice {
-        ToolChoice::Required if tools.is_empty() => Err(fields.fault(
-            KEY,
-            "a call is required, and there are no tools",
-            "send tools, or leave tool_choice out",
-        )),
-        ToolChoice::Function(name)
-            if !tools
-                .iter()
-                .any(|tool| function_name(tool) == Some(name.as_str())) =>
-        {
-            let fault = format!("no tool is called {name:?}");
-            Err(fields.fault(KEY, fault, "name one of the functions in tools"))
+    choice.check(tools)?;
+    Ok(choice)
+}
+
+impl ToolChoice {
+    /// Whether the tools, in the form of Chat Completions, allow the choice.
+    pub(in crate::dialect) fn check(&self, tools: &[JsonValue]) -> Read<()> {
+        let has = |name: &str| tools.iter().any(|tool| function_name(tool) == Some(name));
+        let fault = |fault: &str, hint| Err(RequestError::new("tool_choice", fault, hint));
+        match self {
+            ToolChoice::Required if tools.is_empty() => fault(
+                "a call is required, and there are no tools",
+                "send tools, or leave tool_choice out",
+            ),
+            ToolChoice::Function(name) if !has(name) => fault(
+                &format!("no tool is called {name:?}"),
+                "name one of the functions in tools",
+            ),
+            _ => Ok(()),
         }
-        _ => Ok(choice),
     }
 }
 
