@@ -7,6 +7,8 @@
 mod calls;
 mod context;
 mod guard;
+mod ladder;
+mod reply;
 mod request;
 
 use std::collections::HashSet;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use k25_chat::ChatClient;
 
-use crate::event::{EventKind, MAIN, TaskEnd};
-use crate::run::{Run, RunError, TaskState};
+use crate::budget::{Limit, Prices};
+use crate::event::{EventKind, TaskEnd};
+use crate::run::{Run, RunError, RunState, TaskState};
 use crate::tools::Toolset;
 
 pub use context::ContextPolicy;
@@ -34,6 +37,8 @@ pub struct ModelChoice {
     pub max_tokens: Option<u32>,
     /// How tokens are chosen; `None` is the model's default.
     pub temperature: Option<f32>,
+    /// What its tokens cost.
+    pub prices: Prices,
     /// Who is asked when this one fails again and again.
     pub fallback: Option<Box<ModelChoice>>,
 }
@@ -65,6 +70,8 @@ pub struct Agent {
     pub context: ContextPolicy,
     /// How long a stream may be silent.
     pub stall: Duration,
+    /// After calls of this tool it is told which documents nobody has opened yet.
+    pub reminds_after: Option<&'static str>,
 }
 
 /// How often a long task is told its goal again.
@@ -147,7 +154,11 @@ impl Agent {
         if guard::is_hopeless(&state.turns) {
             return Some("going in circles".to_owned());
         }
-        run.exhausted().map(|limit| format!("budget: {limit}"))
+        // Whether there is a step left depends on whose it is; that is asked with the step.
+        let limit = run
+            .exhausted()
+            .filter(|limit| *limit != Limit::CriticalSteps);
+        limit.map(budget_words)
     }
 
     /// One answer of the model. `Some` if the task ended with it.
@@ -165,6 +176,10 @@ impl Agent {
             request::Asked::TooLong if self.context.can_shorten(&state) => {
                 self.shorten_now(run, task, &state).await?;
                 Ok(None)
+            }
+            request::Asked::OutOf(limit) => {
+                let why = budget_words(limit);
+                self.end(run, task, TaskEnd::Partial, why).await.map(Some)
             }
             request::Asked::TooLong => {
                 let why = "the history does not fit the model's context".to_owned();
@@ -192,11 +207,7 @@ impl Agent {
         } else if steps.is_multiple_of(REMIND_EVERY) && steps > 0 {
             nudges.push(format!("Reminder of the task: {}", self.user));
         }
-        if task == MAIN
-            && let Some(text) = self.unopened_note(run, &state)
-        {
-            nudges.push(text);
-        }
+        nudges.extend(self.unopened_note(run, &state));
         if nudges.is_empty() {
             return Ok(());
         }
@@ -207,12 +218,10 @@ impl Agent {
     }
 
     fn unopened_note(&self, run: &Arc<Run>, state: &TaskState) -> Option<String> {
+        let tool = self.reminds_after?;
         let turn = state.turns.last()?;
-        turn.reply
-            .calls
-            .iter()
-            .find(|call| call.name == crate::swarm::ASSIGN_TASK)?;
-        run.with_state(crate::swarm::left_note)
+        turn.reply.calls.iter().find(|call| call.name == tool)?;
+        run.with_state(RunState::left_note)
     }
 
     /// Gives every call without a result this one.
@@ -247,4 +256,9 @@ impl Agent {
             run.record(task, events).await
         }
     }
+}
+
+/// Why a task ends that a limit of the run ends.
+fn budget_words(limit: Limit) -> String {
+    format!("budget: {limit}")
 }

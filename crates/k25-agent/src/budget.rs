@@ -1,8 +1,12 @@
 //! What a run may cost, what it has cost, and how long its longest branch was.
 
+mod ledger;
+
 use serde::{Deserialize, Serialize};
 
 use k25_chat::ChatUsage;
+
+pub use ledger::{AnswerWish, Ledger, Place, Verdict};
 
 /// Limits of a run; `None` is no limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,42 @@ impl Prices {
             + usage.completion_tokens as f64 * self.output;
         sum / 1e6
     }
+
+    /// The most that a prompt and an answer of these lengths can cost: nothing of it is cached.
+    pub fn most(&self, prompt_tokens: u64, answer_tokens: u64) -> f64 {
+        let input = self.input.max(self.cached);
+        (prompt_tokens as f64 * input + answer_tokens as f64 * self.output) / 1e6
+    }
+}
+
+/// What a budget limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Prompt and answer tokens.
+    Tokens,
+    /// Money.
+    Money,
+    /// Seconds on the clock.
+    Time,
+    /// Critical steps.
+    CriticalSteps,
+    /// Tool calls.
+    ToolCalls,
+    /// Sub-agent tasks.
+    Tasks,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Limit::Tokens => "tokens",
+            Limit::Money => "money",
+            Limit::Time => "time",
+            Limit::CriticalSteps => "critical steps",
+            Limit::ToolCalls => "tool calls",
+            Limit::Tasks => "tasks",
+        })
+    }
 }
 
 /// What a run has cost so far.
@@ -73,9 +113,12 @@ pub struct Spent {
     pub money: f64,
     /// Milliseconds of work, breaks between resumes not counted.
     pub ms: u64,
-    /// Tool calls.
+    /// Tokens of answers that could not be used: empty, stuttering, broken off. Part of the sums.
+    #[serde(default)]
+    pub wasted_tokens: u64,
+    /// Tool calls that came to an end of their own.
     pub tool_calls: u64,
-    /// Tool calls that failed.
+    /// Tool calls that failed, were refused or cancelled.
     pub failed_calls: u64,
     /// Sub-agent tasks.
     pub tasks: u64,
@@ -100,23 +143,28 @@ impl Spent {
 }
 
 impl Budget {
+    /// Whether what an answer costs must be known before it is asked for.
+    pub fn limits_answers(&self) -> bool {
+        self.tokens.is_some() || self.money.is_some()
+    }
+
     /// Why nothing more may begin; `None` while there is room.
-    pub fn exhausted(&self, spent: &Spent, critical_steps: u64) -> Option<&'static str> {
+    pub fn exhausted(&self, spent: &Spent, critical_steps: u64) -> Option<Limit> {
         let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);
         if self.money.is_some_and(|limit| spent.money >= limit) {
-            return Some("money");
+            return Some(Limit::Money);
         }
         if over(self.tokens, spent.tokens()) {
-            return Some("tokens");
+            return Some(Limit::Tokens);
         }
         if over(self.seconds.map(|seconds| seconds * 1000), spent.ms) {
-            return Some("time");
+            return Some(Limit::Time);
         }
         if over(self.critical_steps, critical_steps) {
-            return Some("critical steps");
+            return Some(Limit::CriticalSteps);
         }
         if over(self.tool_calls, spent.tool_calls) {
-            return Some("tool calls");
+            return Some(Limit::ToolCalls);
         }
         None
     }
@@ -171,11 +219,21 @@ impl CriticalSteps {
 
     /// The sum.
     pub fn total(&self) -> u64 {
-        let longest = |stage: &Stage| stage.branches.iter().copied().max().unwrap_or(0);
-        self.stages
-            .iter()
-            .map(|stage| stage.main + longest(stage))
-            .sum()
+        self.total_with(&[])
+    }
+
+    /// The sum, if these steps were taken too.
+    pub fn total_with(&self, more: &[Place]) -> u64 {
+        let count = |place: Place| more.iter().filter(|other| **other == place).count() as u64;
+        let longest = |(at, stage): (usize, &Stage)| {
+            let steps = stage.branches.iter().enumerate();
+            let steps = steps.map(|(branch, steps)| match more {
+                [] => *steps,
+                _ => steps + count(Place::Branch(at, branch)),
+            });
+            stage.main + steps.max().unwrap_or(0)
+        };
+        self.stages.iter().enumerate().map(longest).sum::<u64>() + count(Place::Main)
     }
 
     /// All steps of all agents.
@@ -245,7 +303,7 @@ mod tests {
                     tokens: Some(100),
                     ..none.clone()
                 },
-                Some("tokens"),
+                Some(Limit::Tokens),
             ),
             (
                 Budget {
@@ -259,28 +317,28 @@ mod tests {
                     money: Some(0.5),
                     ..none.clone()
                 },
-                Some("money"),
+                Some(Limit::Money),
             ),
             (
                 Budget {
                     seconds: Some(5),
                     ..none.clone()
                 },
-                Some("time"),
+                Some(Limit::Time),
             ),
             (
                 Budget {
                     critical_steps: Some(3),
                     ..none.clone()
                 },
-                Some("critical steps"),
+                Some(Limit::CriticalSteps),
             ),
             (
                 Budget {
                     tool_calls: Some(7),
                     ..none
                 },
-                Some("tool calls"),
+                Some(Limit::ToolCalls),
             ),
         ];
         for (budget, expected) in cases {

@@ -82,6 +82,25 @@ pub enum EventKind {
         message: String,
         /// What is done about it.
         then: String,
+        /// Tokens that it cost, guessed where nobody said.
+        #[serde(default, skip_serializing_if = "Usage::is_none")]
+        usage: Usage,
+        /// Money that it cost.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        money: f64,
+    },
+    /// A model answered beside a conversation: it summed up, judged, or chose. No step of an agent.
+    AnsweredAside {
+        /// What it was asked for.
+        purpose: String,
+        /// What it said.
+        text: String,
+        /// Tokens.
+        usage: Usage,
+        /// Money.
+        money: f64,
+        /// How long it took.
+        ms: u64,
     },
     /// An effect that must not happen twice is about to.
     ToolIntent {
@@ -214,6 +233,18 @@ pub struct Usage {
     pub completion: u64,
     /// Those of the answer that were reasoning.
     pub reasoning: u64,
+}
+
+impl Usage {
+    /// Whether it cost nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Usage::default()
+    }
+}
+
+/// Events leave out money that was not paid.
+fn is_zero(money: &f64) -> bool {
+    *money == 0.0
 }
 
 impl From<k25_chat::ChatUsage> for Usage {

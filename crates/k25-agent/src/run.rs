@@ -1,20 +1,22 @@
 //! A run: its journal, its state, its clock and its limits, shared by all its agents.
 
 mod limiter;
+mod reservation;
 mod state;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::budget::{Budget, Prices};
+use crate::budget::{Budget, Ledger, Limit};
 use crate::event::{Event, EventKind};
 use crate::journal::{Journal, JournalError, NewEvent};
 
 pub use limiter::{Limiter, Permit};
+pub use reservation::Reservation;
 pub use state::{RunState, RunStatus, TaskState, Turn};
 
 /// Why a run stops before its end.
@@ -119,8 +121,6 @@ pub struct RunParts {
     pub seed: u64,
     /// What it may cost.
     pub budget: Budget,
-    /// What tokens cost.
-    pub prices: Prices,
     /// Most requests at the same time.
     pub max_parallel: usize,
     /// Who looks on.
@@ -134,7 +134,8 @@ pub struct Run {
     clock: Clock,
     random: Mutex<Random>,
     budget: Mutex<Budget>,
-    prices: Prices,
+    ledger: Mutex<Ledger>,
+    released: Notify,
     limiter: Limiter,
     stop: watch::Sender<Option<Stop>>,
     observer: Option<Observer>,
@@ -162,7 +163,8 @@ impl Run {
             clock: parts.clock,
             random: Mutex::new(Random::new(parts.seed)),
             budget: Mutex::new(parts.budget),
-            prices: parts.prices,
+            ledger: Mutex::default(),
+            released: Notify::new(),
             limiter: Limiter::new(parts.max_parallel),
             stop: watch::Sender::new(None),
             observer: parts.observer,
@@ -178,6 +180,19 @@ impl Run {
         self: &Arc<Self>,
         task: &str,
         kinds: Vec<EventKind>,
+    ) -> Result<(), RunError> {
+        self.settle(task, kinds, None).await
+    }
+
+    /// As [`Run::record`]; the reservation is given back when what it stood for is in the state.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub async fn settle(
+        self: &Arc<Self>,
+        task: &str,
+        kinds: Vec<EventKind>,
+        reservation: Option<Reservation>,
     ) -> Result<(), RunError> {
         let at_ms = self.clock.now_ms();
         let events = kinds.into_iter().map(|kind| NewEvent {
@@ -196,6 +211,8 @@ impl Run {
                     observer(event, &state);
                 }
             }
+            drop(state);
+            drop(reservation);
             Ok(())
         });
         // It can only fail to finish when the runtime ends.
@@ -217,11 +234,6 @@ impl Run {
         self.clock
     }
 
-    /// What tokens cost.
-    pub fn prices(&self) -> &Prices {
-        &self.prices
-    }
-
     /// Who may send a request now.
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
@@ -241,13 +253,20 @@ impl Run {
     }
 
     /// Which limit of the budget is reached.
-    pub fn exhausted(&self) -> Option<&'static str> {
+    pub fn exhausted(&self) -> Option<Limit> {
         let budget = self.budget();
         self.with_state(|state| {
             let mut spent = state.spent;
             spent.ms += self.clock.elapsed_ms();
             budget.exhausted(&spent, state.critical.total())
         })
+    }
+
+    /// What is left of the time; `None` where it is not limited.
+    pub fn time_left(&self) -> Option<Duration> {
+        let limit = self.budget().seconds?.saturating_mul(1000);
+        let used = self.with_state(|state| state.spent.ms) + self.clock.elapsed_ms();
+        Some(Duration::from_millis(limit.saturating_sub(used)))
     }
 
     /// Asks all agents to stop. The first wish counts, but a cancel overrules a pause.

@@ -290,6 +290,7 @@ impl Swarm {
             max_steps: self.settings.main_steps,
             context: self.settings.context,
             stall: Duration::from_secs(self.settings.stall_seconds),
+            reminds_after: None,
         }
     }
 
@@ -327,13 +328,15 @@ impl Swarm {
     }
 
     fn main_agent(self: &Arc<Self>, contract: &Contract) -> Agent {
-        let (instructions, tools) = match self.settings.mode {
-            Mode::Swarm => (prompts::ORCHESTRATOR, self.orchestrator_tools(contract)),
-            Mode::Single | Mode::Answer => (prompts::SINGLE, self.submitting_tools(contract)),
+        let is_swarm = self.settings.mode == Mode::Swarm;
+        let (instructions, tools) = match is_swarm {
+            true => (prompts::ORCHESTRATOR, self.orchestrator_tools(contract)),
+            false => (prompts::SINGLE, self.submitting_tools(contract)),
         };
         let system = format!("{instructions}\n\n{}", contract.prompt_text());
         Agent {
             tools,
+            reminds_after: is_swarm.then_some(ASSIGN_TASK),
             ..self.agent(&self.main, system, self.question())
         }
     }
@@ -365,35 +368,6 @@ impl Swarm {
 
 /// Most entries at the top of the documents that are kept in mind.
 const MAX_NOTED: usize = 2_000;
-/// Beyond this many, what is left is not spelled out: most of them have nothing to do with it.
-const MAX_LEFT: usize = 400;
-/// How many are named.
-const SHOWN_LEFT: usize = 40;
-
-/// Which documents nobody has opened yet, in words for the main agent; `None` if there are none, or
-/// too many to mean anything.
-pub(crate) fn left_note(state: &RunState) -> Option<String> {
-    if state.documents.len() > MAX_LEFT {
-        return None;
-    }
-    let left: Vec<&str> = state
-        .documents
-        .iter()
-        .filter(|entry| !state.opened.contains(*entry))
-        .map(String::as_str)
-        .collect();
-    if left.is_empty() {
-        return None;
-    }
-    let shown = left.len().min(SHOWN_LEFT);
-    let dots = if left.len() > shown { ", …" } else { "" };
-    Some(format!(
-        "Not opened yet ({}): {}{dots}",
-        left.len(),
-        left[..shown].join(", ")
-    ))
-}
-
 /// The words of a task's end, for whoever assigned it.
 fn digest(state: &RunState, id: &str) -> String {
     let Some(task) = state.tasks.get(id) else {

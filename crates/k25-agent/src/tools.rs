@@ -50,6 +50,8 @@ pub enum FailureKind {
     Transient,
     /// It failed.
     Internal,
+    /// The run's budget has no call left for it.
+    Budget,
     /// The run was cancelled meanwhile.
     Cancelled,
     /// Whether it happened is not known.
@@ -66,6 +68,7 @@ impl FailureKind {
             FailureKind::Timeout => "timeout",
             FailureKind::Transient => "transient",
             FailureKind::Internal => "internal",
+            FailureKind::Budget => "budget",
             FailureKind::Cancelled => "cancelled",
             FailureKind::Unknown => "unknown",
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use k25_chat::{
-    ChatClient, ChatError, ChatErrorKind, ChatEvent, ChatRequest, ChatStream, ChatUsage,
-    ParserEvent, ReplyEnd,
+    Arguments, ChatClient, ChatError, ChatErrorKind, ChatEvent, ChatRequest, ChatStream, ChatUsage,
+    Content, Message, ParserEvent, ReplyEnd,
 };
 
 /// What a model does with a request.
@@ -24,6 +24,8 @@ pub enum Script {
     Broken(ScriptedReply),
     /// It never says a word.
     Stall,
+    /// It takes its time first.
+    After(Duration, Box<Script>),
 }
 
 /// An answer.
@@ -74,6 +76,7 @@ type Rule = dyn Fn(&ChatRequest, u64) -> Script + Send + Sync;
 pub struct ScriptedClient {
     rule: Box<Rule>,
     wait: Option<(Wait, Duration)>,
+    counts: bool,
     /// How often each conversation was asked about.
     asked: Mutex<HashMap<u64, u64>>,
 }
@@ -85,6 +88,7 @@ impl ScriptedClient {
         ScriptedClient {
             rule: Box::new(rule),
             wait: None,
+            counts: false,
             asked: Mutex::default(),
         }
     }
@@ -93,6 +97,20 @@ impl ScriptedClient {
     #[must_use]
     pub fn slow(mut self, wait: Wait, time: Duration) -> Self {
         self.wait = Some((wait, time));
+        self
+    }
+
+    /// Waits by this clock where the script says so.
+    #[must_use]
+    pub fn waiting(self, wait: Wait) -> Self {
+        self.slow(wait, Duration::ZERO)
+    }
+
+    /// Counts four bytes of what is said and heard as a token, and keeps to the longest answer that
+    /// the request allows, as endpoints do. Otherwise usage is a plain number per message.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.counts = true;
         self
     }
 
@@ -127,10 +145,17 @@ impl ChatClient for ScriptedClient {
             *count += 1;
             *count - 1
         };
-        let script = (self.rule)(&request, before);
-        let wait = self.wait.as_ref().map(|(wait, time)| wait(*time));
+        let (mut script, mut pause) = ((self.rule)(&request, before), Duration::ZERO);
+        while let Script::After(time, then) = script {
+            (script, pause) = (*then, pause + time);
+        }
+        let wait = self.wait.as_ref().map(|(wait, time)| wait(*time + pause));
         let is_stalled = script == Script::Stall;
-        let steps = steps(script, request.conversation.messages.len()).into_iter();
+        let size = match self.counts {
+            true => Size::counted(&request),
+            false => Size::plain(&request),
+        };
+        let steps = steps(script, &size).into_iter();
         Box::pin(ScriptedStream {
             wait,
             steps,
@@ -139,27 +164,95 @@ impl ChatClient for ScriptedClient {
     }
 }
 
-fn steps(script: Script, messages: usize) -> Vec<Result<ChatEvent, ChatError>> {
+/// How much was said, and how much may be answered.
+struct Size {
+    messages: usize,
+    prompt_tokens: u64,
+    cached_tokens: u64,
+    /// Most tokens of the answer, where they are counted.
+    room: Option<u64>,
+}
+
+impl Size {
+    fn plain(request: &ChatRequest) -> Self {
+        let messages = request.conversation.messages.len();
+        Size {
+            messages,
+            prompt_tokens: 100 * messages as u64,
+            cached_tokens: 50 * messages as u64,
+            room: None,
+        }
+    }
+
+    fn counted(request: &ChatRequest) -> Self {
+        let conversation = &request.conversation;
+        let said = conversation.messages.iter().map(said_bytes).sum::<usize>();
+        let tools = conversation
+            .tools
+            .iter()
+            .map(|tool| format!("{tool:?}").len() / 2);
+        let prompt_tokens = (said + tools.sum::<usize>()) as u64 / 4;
+        Size {
+            messages: conversation.messages.len(),
+            prompt_tokens,
+            cached_tokens: prompt_tokens / 2,
+            room: Some(request.max_tokens.map_or(u64::MAX, u64::from)),
+        }
+    }
+}
+
+/// Bytes of a message that a model reads.
+fn said_bytes(message: &Message) -> usize {
+    let content = match &message.content {
+        Some(Content::Text(text)) => text.len(),
+        _ => 0,
+    };
+    let calls = message.tool_calls.iter().map(|call| match &call.arguments {
+        Arguments::Text(text) => call.name.len() + text.len(),
+        Arguments::Json(_) => call.name.len(),
+    });
+    content + message.reasoning.as_ref().map_or(0, String::len) + calls.sum::<usize>()
+}
+
+fn steps(script: Script, size: &Size) -> Vec<Result<ChatEvent, ChatError>> {
     match script {
-        Script::Stall => Vec::new(),
+        Script::Stall | Script::After(..) => Vec::new(),
         Script::Error(kind) => vec![Err(ChatError::new(
             kind,
             format!("scripted {kind:?}"),
             "none",
         ))],
         Script::Broken(reply) => {
-            let mut events = events(reply, messages);
+            let mut events = events(reply, size);
             events.truncate(events.len() / 2);
             let error = ChatError::new(ChatErrorKind::Connection, "scripted break", "none");
             events.into_iter().map(Ok).chain([Err(error)]).collect()
         }
-        Script::Reply(reply) => events(reply, messages).into_iter().map(Ok).collect(),
+        Script::Reply(reply) => events(reply, size).into_iter().map(Ok).collect(),
     }
 }
 
-fn events(reply: ScriptedReply, messages: usize) -> Vec<ChatEvent> {
+fn events(mut reply: ScriptedReply, size: &Size) -> Vec<ChatEvent> {
     let mut outputs = Vec::new();
-    let length = reply.reasoning.len() + reply.content.len();
+    let messages = size.messages;
+    let mut length = reply.reasoning.len() + reply.content.len();
+    let mut completion_tokens = 10 + length as u64 / 4;
+    if let Some(room) = size.room {
+        let calls = reply.calls.iter();
+        length += calls
+            .map(|(name, arguments)| name.len() + arguments.len())
+            .sum::<usize>();
+        completion_tokens = 1 + length as u64 / 4;
+        if completion_tokens > room {
+            // What does not fit is not begun.
+            reply = ScriptedReply {
+                content: "…".to_owned(),
+                is_cut: true,
+                ..ScriptedReply::default()
+            };
+            completion_tokens = room;
+        }
+    }
     if !reply.reasoning.is_empty() {
         outputs.push(ParserEvent::ReasoningDelta(reply.reasoning));
     }
@@ -183,9 +276,9 @@ fn events(reply: ScriptedReply, messages: usize) -> Vec<ChatEvent> {
         (false, false) => ReplyEnd::Stop,
     };
     let usage = ChatUsage {
-        prompt_tokens: 100 * messages as u64,
-        cached_tokens: 50 * messages as u64,
-        completion_tokens: 10 + length as u64 / 4,
+        prompt_tokens: size.prompt_tokens,
+        cached_tokens: size.cached_tokens,
+        completion_tokens,
         reasoning_tokens: 0,
     };
     let events = outputs.into_iter().map(ChatEvent::Output);

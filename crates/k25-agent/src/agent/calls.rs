@@ -1,5 +1,6 @@
 //! Running the calls of one turn, side by side.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use tokio::time::Instant;
 
 use super::Agent;
 use super::guard::Repeats;
+use crate::budget::Limit;
 use crate::event::{Call, EventKind};
-use crate::run::{Run, RunError, TaskState};
+use crate::run::{Reservation, Run, RunError, TaskState};
 use crate::table::shortened;
 use crate::tools::{CallContext, Effect, FailureKind, Tool, ToolError, ToolOutput, Toolset};
 
@@ -21,7 +23,12 @@ const MAX_TRIES: u32 = 4;
 /// How long calls may take to leave when the run stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-type Returned = (Call, Result<ToolOutput, ToolError>, u64);
+/// A call that came back.
+struct Returned {
+    call: Call,
+    result: Result<ToolOutput, ToolError>,
+    ms: u64,
+}
 
 impl Agent {
     /// Runs the open calls of the last turn and records each result when it comes. `true` if one of
@@ -35,7 +42,7 @@ impl Agent {
         let Some(turn) = state.turns.last() else {
             return Ok(false);
         };
-        let mut work: JoinSet<Result<Returned, RunError>> = JoinSet::new();
+        let mut work = Work::default();
         let now = Repeats::of(&state.turns);
         let before = Repeats::of(&state.turns[..state.turns.len() - 1]);
         for (index, call) in turn.reply.calls.iter().enumerate() {
@@ -53,10 +60,13 @@ impl Agent {
                 call: call.id.clone(),
                 group,
             };
-            let admitted = self.admit(run, state, (&now, &before), call, index);
-            let (run, call) = (Arc::clone(run), call.clone());
+            let (reservation, admitted) = match reserve(run) {
+                Ok(held) => (Some(held), self.admit(state, (&now, &before), call, index)),
+                Err(error) => (None, Err(error)),
+            };
+            let (run, made) = (Arc::clone(run), call.clone());
             let is_unknown = state.intents.contains(&call.id);
-            work.spawn(async move {
+            work.spawn(call, reservation, async move {
                 let began = Instant::now();
                 let result = match admitted {
                     Err(error) => Err(error),
@@ -65,37 +75,32 @@ impl Agent {
                         perform(&run, tool.as_ref(), arguments, context, is_unknown).await?
                     }
                 };
-                Ok((call, result, began.elapsed().as_millis() as u64))
+                Ok(Returned {
+                    call: made,
+                    result,
+                    ms: began.elapsed().as_millis() as u64,
+                })
             });
         }
         self.collect(run, task, work).await
     }
 
     /// Takes results as they come; a wish to stop aborts what is still at work.
-    async fn collect(
-        &self,
-        run: &Arc<Run>,
-        task: &str,
-        mut work: JoinSet<Result<Returned, RunError>>,
-    ) -> Result<bool, RunError> {
+    async fn collect(&self, run: &Arc<Run>, task: &str, mut work: Work) -> Result<bool, RunError> {
         let mut ends = false;
         loop {
-            let joined = tokio::select! {
+            let returned = tokio::select! {
                 biased;
-                joined = work.join_next() => joined,
+                returned = work.next() => returned,
                 stop = run.stopped() => {
                     leave_in_order(run, task, work, &self.tools).await?;
                     return Err(Run::stop_error(stop));
                 }
             };
-            match joined {
+            match returned {
                 None => return Ok(ends),
-                Some(Ok(Ok(returned))) => ends |= record(run, task, returned, &self.tools).await?,
-                Some(Ok(Err(error))) => return Err(error),
-                Some(Err(error)) => {
-                    let what = format!("a tool panicked: {error}");
-                    let hint = "this is a bug of the tool; the run can be resumed".to_owned();
-                    return Err(RunError::Invalid { what, hint });
+                Some((returned, held)) => {
+                    ends |= record(run, task, returned?, held, &self.tools).await?;
                 }
             }
         }
@@ -103,7 +108,6 @@ impl Agent {
 
     fn admit(
         &self,
-        run: &Arc<Run>,
         state: &TaskState,
         (now, before): (&Repeats, &Repeats),
         call: &Call,
@@ -121,10 +125,61 @@ impl Agent {
         if may_repeat && let Some(text) = now.known_result(&state.turns, call) {
             return Ok(Admitted::Known(text));
         }
-        if let Some(limit) = run.exhausted() {
-            return refused(&format!("budget used up: {limit}"));
-        }
         Ok(Admitted::Runs(tool, arguments))
+    }
+}
+
+/// Sets a call aside. What the model was paid for is done even where tokens or money are used up.
+fn reserve(run: &Arc<Run>) -> Result<Reservation, ToolError> {
+    let used_up =
+        |limit: Limit| ToolError::new(FailureKind::Budget, format!("budget used up: {limit}"));
+    if run.time_left().is_some_and(|left| left.is_zero()) {
+        return Err(used_up(Limit::Time));
+    }
+    run.reserve_call().map_err(used_up)
+}
+
+/// Calls at work, and what of the budget is set aside for each.
+#[derive(Default)]
+struct Work {
+    calls: JoinSet<Result<Returned, RunError>>,
+    made: HashMap<tokio::task::Id, (Call, Option<Reservation>)>,
+}
+
+/// A call that came back, and what was set aside for it.
+type Back = (Result<Returned, RunError>, Option<Reservation>);
+
+impl Work {
+    fn spawn(
+        &mut self,
+        call: &Call,
+        reservation: Option<Reservation>,
+        work: impl Future<Output = Result<Returned, RunError>> + Send + 'static,
+    ) {
+        let id = self.calls.spawn(work).id();
+        self.made.insert(id, (call.clone(), reservation));
+    }
+
+    /// The next call that comes back. A tool that panics costs its call and nothing else.
+    async fn next(&mut self) -> Option<Back> {
+        let joined = self.calls.join_next_with_id().await?;
+        let id = match &joined {
+            Ok((id, _)) => *id,
+            Err(fault) => fault.id(),
+        };
+        let (call, reservation) = self.made.remove(&id)?;
+        let result = match joined {
+            Ok((_, returned)) => returned,
+            Err(_) => {
+                let message = "the tool broke down; this is a bug of the tool";
+                Ok(Returned {
+                    call,
+                    result: Err(ToolError::new(FailureKind::Internal, message)),
+                    ms: 0,
+                })
+            }
+        };
+        Some((result, reservation))
     }
 }
 
@@ -132,20 +187,22 @@ impl Agent {
 async fn leave_in_order(
     run: &Arc<Run>,
     task: &str,
-    mut work: JoinSet<Result<Returned, RunError>>,
+    mut work: Work,
     tools: &Toolset,
 ) -> Result<(), RunError> {
     let grace = tokio::time::sleep(GRACE);
     tokio::pin!(grace);
     loop {
-        let joined = tokio::select! {
-            joined = work.join_next() => joined,
+        let returned = tokio::select! {
+            returned = work.next() => returned,
             () = &mut grace => return Ok(()),
         };
-        match joined {
+        match returned {
             None => return Ok(()),
-            Some(Ok(Ok(returned))) => record(run, task, returned, tools).await.map(|_| ())?,
-            Some(_) => {}
+            Some((Ok(returned), held)) => {
+                record(run, task, returned, held, tools).await?;
+            }
+            Some((Err(_), _)) => {}
         }
     }
 }
@@ -213,7 +270,8 @@ async fn timed(
 async fn record(
     run: &Arc<Run>,
     task: &str,
-    (call, result, ms): Returned,
+    Returned { call, result, ms }: Returned,
+    reservation: Option<Reservation>,
     tools: &Toolset,
 ) -> Result<bool, RunError> {
     let is_left_open = |error: &ToolError| error.kind == FailureKind::Cancelled;
@@ -244,6 +302,6 @@ async fn record(
         failure,
         ms,
     });
-    run.record(task, events).await?;
+    run.settle(task, events, reservation).await?;
     Ok(ends)
 }

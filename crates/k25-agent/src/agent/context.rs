@@ -83,7 +83,7 @@ impl Agent {
             ContextPolicy::Summary => {
                 let mut messages = self.messages(state);
                 messages.push(Message::user(SUM_UP));
-                match self.ask_text(run, messages).await? {
+                match self.ask_aside(run, task, "summary", messages).await? {
                     Some(text) => format!("Your notes so far:\n{text}"),
                     None => progress(run, state),
                 }
@@ -149,7 +149,7 @@ fn add_turn(messages: &mut Vec<Message>, turn: &Turn, hides_results: bool) {
 }
 
 /// The tokens of what is shown next: what the last answer was told and said, and what came since.
-fn shown_tokens(state: &TaskState) -> u64 {
+pub(super) fn shown_tokens(state: &TaskState) -> u64 {
     let replaced = state.summary.as_ref().map_or(0, |(_, turns)| *turns);
     let Some(last) = state.turns.last() else {
         return 0;
@@ -180,7 +180,7 @@ fn progress(run: &Arc<Run>, state: &TaskState) -> String {
                 rows.join(", ")
             ));
         }
-        if let Some(left) = crate::swarm::left_note(run) {
+        if let Some(left) = run.left_note() {
             text.push('\n');
             text.push_str(&left);
         }

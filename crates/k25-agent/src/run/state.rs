@@ -4,10 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::budget::{CriticalSteps, Spent};
+use crate::budget::{CriticalSteps, Place, Spent};
 use crate::contract::Contract;
 use crate::event::{Event, EventKind, MAIN, Reply, TaskEnd, Usage};
 use crate::table::{CellStatus, Table};
+use crate::tools::FailureKind;
+
+/// Beyond this many, what is left is not spelled out: most of them have nothing to do with it.
+const MAX_LEFT: usize = 400;
+/// How many are named.
+const SHOWN_LEFT: usize = 40;
 
 /// Whether a run goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -187,7 +193,12 @@ impl RunState {
                 self.status = RunStatus::Running;
                 self.parts += 1;
             }
-            EventKind::CellRejected { .. } | EventKind::RequestFailed { .. } => {}
+            EventKind::RequestFailed { usage, money, .. } => {
+                self.spent.wasted_tokens += usage.prompt + usage.completion;
+                self.pay(&event.task, *usage, *money);
+            }
+            EventKind::AnsweredAside { usage, money, .. } => self.pay(&event.task, *usage, *money),
+            EventKind::CellRejected { .. } => {}
             _ => self.apply_to_task(event),
         }
     }
@@ -195,6 +206,18 @@ impl RunState {
     fn rest(&mut self, status: RunStatus) {
         self.spent.ms += self.last_ms.saturating_sub(self.part_began_ms);
         self.status = status;
+    }
+
+    /// Counts what was paid for something that is no step.
+    fn pay(&mut self, task: &str, usage: Usage, money: f64) {
+        if usage.is_none() && money == 0.0 {
+            return;
+        }
+        self.spent.add(&usage.into(), money);
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.tokens += usage.prompt + usage.completion;
+            task.money += money;
+        }
     }
 
     fn apply_to_task(&mut self, event: &Event) {
@@ -302,13 +325,23 @@ impl RunState {
                 }
             }
             EventKind::ToolReturned { failure, .. } => {
-                self.spent.tool_calls += 1;
+                if failure.as_deref().is_none_or(came_to_an_end) {
+                    self.spent.tool_calls += 1;
+                }
                 if let Some(kind) = failure {
                     self.spent.failed_calls += 1;
                     *self.failures.entry(kind.clone()).or_default() += 1;
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Where a step of this task counts.
+    pub fn place(&self, task: &str) -> Place {
+        match self.branches.get(task) {
+            Some((stage, branch)) => Place::Branch(*stage, *branch),
+            None => Place::Main,
         }
     }
 
@@ -320,6 +353,27 @@ impl RunState {
             .clone()
             .find(|id| self.tasks[*id].end == Some(TaskEnd::Done));
         done.or_else(|| ids.next()).map(String::as_str)
+    }
+
+    /// Which documents nobody has opened yet, in words for the main agent; `None` if there are none,
+    /// or too many to mean anything.
+    pub fn left_note(&self) -> Option<String> {
+        if self.documents.len() > MAX_LEFT {
+            return None;
+        }
+        let is_left = |entry: &&String| !self.opened.contains(*entry);
+        let left = self.documents.iter().filter(is_left);
+        let left: Vec<&str> = left.map(String::as_str).collect();
+        if left.is_empty() {
+            return None;
+        }
+        let shown = left.len().min(SHOWN_LEFT);
+        let dots = if left.len() > shown { ", …" } else { "" };
+        Some(format!(
+            "Not opened yet ({}): {}{dots}",
+            left.len(),
+            left[..shown].join(", ")
+        ))
     }
 
     /// Rows and the columns that nobody has filled or that are out of date.
@@ -344,4 +398,10 @@ impl RunState {
         });
         rows.filter(|(_, columns)| !columns.is_empty()).collect()
     }
+}
+
+/// Whether a call that failed so came to an end of its own: one that the budget refused never began.
+fn came_to_an_end(failure: &str) -> bool {
+    let never = [FailureKind::Budget, FailureKind::Cancelled];
+    never.iter().all(|kind| kind.as_str() != failure)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::subagents::NewTask;
 use super::{CONTRACT, Swarm, prompts};
 use crate::event::{EventKind, MAIN};
 use crate::run::{RunError, RunState};
@@ -75,18 +76,19 @@ impl Swarm {
         }
         let mut ids = Vec::with_capacity(fills.len());
         for fill in fills {
-            if self
-                .run
-                .budget()
-                .tasks
-                .is_some_and(|most| self.run.with_state(|state| state.spent.tasks) >= most)
-            {
+            let Ok(reservation) = self.run.reserve_task() else {
                 break;
-            }
+            };
             let number = self.run.with_state(|state| state.order.len() + 1);
             let id = format!("f{number}");
-            self.record_task(&id, FILLER, &fill.prompt, None, &fill.columns)
-                .await?;
+            let task = NewTask {
+                id: &id,
+                agent: FILLER,
+                prompt: &fill.prompt,
+                call: None,
+                columns: &fill.columns,
+            };
+            self.record_task(task, reservation).await?;
             ids.push(id);
         }
         Ok(ids)

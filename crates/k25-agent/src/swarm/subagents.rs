@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Swarm, digest};
 use crate::contract::Contract;
 use crate::event::{EventKind, MAIN, TaskEnd};
-use crate::run::{Run, RunError, Stop};
+use crate::run::{Reservation, Run, RunError, Stop};
 use crate::tools::{CallContext, Calling, Effect, FailureKind, Tool, ToolError, ToolOutput};
 
 /// The tool that defines an agent.
@@ -169,9 +169,23 @@ impl AssignTask {
             Some(id) => id,
             None => {
                 self.check(agent, prompt)?;
+                let reservation = run.reserve_task().map_err(|_| {
+                    let most = run.budget().tasks.unwrap_or_default();
+                    ToolError::new(
+                        FailureKind::Refused,
+                        format!("budget used up: {most} tasks"),
+                    )
+                })?;
                 let (_, number) = context.call.rsplit_once(':').unwrap_or(("", &context.call));
+                let task = NewTask {
+                    id: number,
+                    agent,
+                    prompt,
+                    call: Some(&context.call),
+                    columns: &[],
+                };
                 self.swarm
-                    .record_task(number, agent, prompt, Some(&context.call), &[])
+                    .record_task(task, reservation)
                     .await
                     .map_err(internal)?;
                 number.to_owned()
@@ -195,13 +209,9 @@ impl AssignTask {
     fn check(&self, agent: &str, prompt: &str) -> Result<(), ToolError> {
         let run = &self.swarm.run;
         let refused = |text: String| Err(ToolError::new(FailureKind::Refused, text));
-        let (exists, names, tasks) = run.with_state(|state| {
+        let (exists, names) = run.with_state(|state| {
             let names: Vec<&str> = state.agents.keys().map(String::as_str).collect();
-            (
-                state.agents.contains_key(agent),
-                names.join(", "),
-                state.spent.tasks,
-            )
+            (state.agents.contains_key(agent), names.join(", "))
         });
         if !exists && names.is_empty() {
             return refused(format!("no agent {agent:?}; create it first"));
@@ -212,10 +222,7 @@ impl AssignTask {
         if prompt.trim().is_empty() || prompt.len() > MAX_PROMPT_BYTES {
             return refused(format!("a prompt has 1 to {MAX_PROMPT_BYTES} bytes"));
         }
-        match run.budget().tasks {
-            Some(most) if tasks >= most => refused(format!("budget used up: {most} tasks")),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Works on the task; where it becomes a straggler, a second attempt may overtake it. The result
@@ -246,8 +253,12 @@ impl AssignTask {
             }
             () = straggles => {}
         }
+        let Ok(reservation) = self.swarm.run.reserve_task() else {
+            first.await?;
+            return Ok(id.to_owned());
+        };
         let second_id = format!("{id}b");
-        self.swarm.repeat_task(id, &second_id).await?;
+        self.swarm.repeat_task(id, &second_id, reservation).await?;
         let second = self.swarm.work_on(&self.contract, &second_id);
         tokio::pin!(second);
         let (winner, loser) = tokio::select! {
@@ -303,33 +314,53 @@ fn internal(error: RunError) -> ToolError {
     ToolError::new(kind, error.to_string())
 }
 
+/// A task that is to be given.
+pub(super) struct NewTask<'a> {
+    pub(super) id: &'a str,
+    pub(super) agent: &'a str,
+    pub(super) prompt: &'a str,
+    /// The main agent's call that it answers.
+    pub(super) call: Option<&'a str>,
+    /// The columns to fill; empty for all.
+    pub(super) columns: &'a [String],
+}
+
 impl Swarm {
-    /// Records that a task exists.
+    /// Records that a task exists, for which a part of the budget is set aside.
     pub(super) async fn record_task(
         &self,
-        id: &str,
-        agent: &str,
-        prompt: &str,
-        call: Option<&str>,
-        columns: &[String],
+        task: NewTask<'_>,
+        reservation: Reservation,
     ) -> Result<(), RunError> {
         let assigned = EventKind::TaskAssigned {
-            agent: agent.to_owned(),
-            prompt: prompt.to_owned(),
-            call: call.map(str::to_owned),
-            columns: columns.to_vec(),
+            agent: task.agent.to_owned(),
+            prompt: task.prompt.to_owned(),
+            call: task.call.map(str::to_owned),
+            columns: task.columns.to_vec(),
         };
-        self.run.record(id, vec![assigned]).await
+        self.run
+            .settle(task.id, vec![assigned], Some(reservation))
+            .await
     }
 
-    async fn repeat_task(&self, id: &str, second_id: &str) -> Result<(), RunError> {
+    async fn repeat_task(
+        &self,
+        id: &str,
+        second_id: &str,
+        reservation: Reservation,
+    ) -> Result<(), RunError> {
         let task = self
             .run
             .with_state(|state| state.tasks.get(id).cloned())
             .unwrap_or_default();
-        let call = task.call.as_deref();
-        self.record_task(second_id, &task.agent, &task.prompt, call, &task.columns)
-            .await
+        let second = NewTask {
+            id: second_id,
+            agent: &task.agent,
+            prompt: &task.prompt,
+            call: task.call.as_deref(),
+            columns: &task.columns,
+        };
+        self.record_task(second, reservation).await
     }
 
     /// A sub-agent works on a recorded task until it ends.

@@ -21,6 +21,11 @@ use k25_testkit::world::{Truth, write_packages};
 use serde_json::Value;
 
 pub const COLUMNS: &str = "name*, version, license, edition";
+pub const PRICES: Prices = Prices {
+    input: 1.0,
+    cached: 0.5,
+    output: 2.0,
+};
 pub const QUESTION: &str = "For each package: version, license, edition.";
 
 /// Documents and what is true of them.
@@ -107,6 +112,7 @@ pub fn choice(client: Arc<dyn ChatClient>) -> ModelChoice {
         context_tokens: 1_000_000,
         max_tokens: None,
         temperature: None,
+        prices: PRICES,
         fallback: None,
     }
 }
@@ -125,11 +131,6 @@ pub fn parts(journal: Arc<dyn Journal>, budget: Budget) -> RunParts {
         clock: Clock::starting_at(1_000),
         seed: 1,
         budget,
-        prices: Prices {
-            input: 1.0,
-            cached: 0.5,
-            output: 2.0,
-        },
         max_parallel: 200,
         observer: None,
     }

@@ -35,8 +35,6 @@ pub struct Models {
     pub main: ModelChoice,
     /// The sub-agents'.
     pub subagents: ModelChoice,
-    /// What tokens cost; nothing here.
-    pub prices: Prices,
     /// The currency of the prices.
     pub currency: String,
     /// Most requests at once.
@@ -81,11 +79,10 @@ impl Models {
             .to_string_lossy()
             .into_owned();
         let client: Arc<dyn ChatClient> = Arc::new(LocalClient::new(model)?);
-        let main = choice(client, &title, context_tokens, args);
+        let main = choice(client, &title, context_tokens, args, Prices::default());
         Ok(Models {
             subagents: main.clone(),
             main,
-            prices: Prices::default(),
             currency: String::new(),
             parallel: args.parallel.unwrap_or(LOCAL_PARALLEL),
             title,
@@ -121,23 +118,30 @@ impl Models {
             }
             None => PriceTable::default(),
         };
-        let prices = table.models.get(&name).map(|prices| Prices {
-            input: prices.input,
-            cached: prices.cached_input,
-            output: prices.output,
-        });
+        let prices = |name: &str| {
+            table.models.get(name).map(|prices| Prices {
+                input: prices.input,
+                cached: prices.cached_input,
+                output: prices.output,
+            })
+        };
         let context = args.context.unwrap_or(ENDPOINT_CONTEXT);
-        Ok(Models {
-            main: choice(Arc::clone(&client), &name, context, args),
-            subagents: choice(
+        let model = |name: &str| {
+            let client = Arc::clone(&client);
+            choice(
                 client,
-                of_subagents.as_deref().unwrap_or(&name),
+                name,
                 context,
                 args,
-            ),
-            prices: prices.unwrap_or_default(),
-            currency: if prices.is_some() {
-                table.currency
+                prices(name).unwrap_or_default(),
+            )
+        };
+        let is_priced = prices(&name).is_some();
+        Ok(Models {
+            main: model(&name),
+            subagents: model(of_subagents.as_deref().unwrap_or(&name)),
+            currency: if is_priced {
+                table.currency.clone()
             } else {
                 String::new()
             },
@@ -152,6 +156,7 @@ fn choice(
     name: &str,
     context_tokens: u64,
     args: &AgentModelArgs,
+    prices: Prices,
 ) -> ModelChoice {
     ModelChoice {
         client,
@@ -159,6 +164,7 @@ fn choice(
         context_tokens,
         max_tokens: args.max_answer,
         temperature: args.temperature,
+        prices,
         fallback: None,
     }
 }

@@ -88,7 +88,6 @@ impl Work {
             clock: Clock::system(),
             seed: random_seed(),
             budget: self.budget.clone(),
-            prices: self.models.prices,
             max_parallel: self.models.parallel,
             observer: plain.then(observer),
         };
@@ -176,7 +175,6 @@ pub fn record_edits(folder: &RunFolder, edits: Vec<Edit>) -> Result<Outcome> {
             clock: Clock::system(),
             seed: 0,
             budget: Budget::default(),
-            prices: Default::default(),
             max_parallel: 1,
             observer: None,
         };
