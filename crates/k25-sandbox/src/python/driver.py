@@ -1,9 +1,11 @@
 # Runs main.py as a notebook cell: the value of a last expression is shown, and tracebacks begin in
 # the user's own lines.
-import ast
+#
+# Only what is built in is imported before that: it is most of the time that a short script takes.
+import _ast
 import sys
-import traceback
 
+ONLY_AST = 0x400
 PATH = __file__.rsplit("/", 1)[0] + "/main.py"
 NAME = "main.py"
 
@@ -12,16 +14,12 @@ def main():
     sys.path.pop(0)
     with open(PATH, encoding="utf-8") as file:
         source = file.read()
-    import linecache
-
-    lines = source.splitlines(True)
-    linecache.cache[NAME] = (len(source), None, lines, NAME)
     scope = {"__name__": "__main__", "__builtins__": __builtins__, "__file__": NAME}
     try:
-        tree = ast.parse(source, NAME)
+        tree = compile(source, NAME, "exec", ONLY_AST)
         last = None
-        if tree.body and isinstance(tree.body[-1], ast.Expr):
-            last = ast.Expression(tree.body.pop().value)
+        if tree.body and isinstance(tree.body[-1], _ast.Expr):
+            last = _ast.Expression(tree.body.pop().value)
         exec(compile(tree, NAME, "exec"), scope)
         if last is not None:
             value = eval(compile(last, NAME, "eval"), scope)
@@ -30,6 +28,10 @@ def main():
     except SystemExit:
         raise
     except BaseException as error:
+        import linecache
+        import traceback
+
+        linecache.cache[NAME] = (len(source), None, source.splitlines(True), NAME)
         # The frames of this file say nothing to the author of that one.
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == __file__:

@@ -25,6 +25,9 @@ const MAX_OUTPUT: u64 = 1_000;
 /// Bytes written beyond this many times the room for files end the run, without namespaces.
 const MAX_WRITTEN: u64 = 4;
 
+/// What the first process says when the new root stands.
+const READY: u8 = 1;
+
 /// What the guard saw.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -101,6 +104,8 @@ fn be_init(plan: &Plan, places: &Places, files: Vec<File>, inside: &Inside) -> !
         die_with_the_guard(inside)?;
         build_place(plan, places, &files)?;
         drop(files);
+        // From here on the guard sees the new /proc.
+        rustix::io::write(&inside.status, &[READY]).map_err(|error| fault("a pipe", error))?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| fault("prctl", error))?;
         kernel::fork().map_err(|error| fault("fork", error))
@@ -191,6 +196,8 @@ struct Guard<'a> {
     stderr: Capture,
     peak_memory_bytes: u64,
     looks: u32,
+    /// Whether /proc is the new one; without namespaces there is but one.
+    is_ready: bool,
     killed_by: Option<KilledBy>,
     is_cancelled: bool,
 }
@@ -207,6 +214,7 @@ impl<'a> Guard<'a> {
             stderr: Capture::new(plan.limits.output_bytes),
             peak_memory_bytes: 0,
             looks: 0,
+            is_ready: plan.isolation == Isolation::Confined,
             killed_by: None,
             is_cancelled: false,
         })
@@ -291,6 +299,10 @@ impl<'a> Guard<'a> {
     /// Looks at memory and, where nothing else limits them, threads and files.
     fn look(&mut self) {
         let limits = self.plan.limits;
+        self.is_ready = self.is_ready || told_ready(&self.ends.status);
+        if !self.is_ready {
+            return;
+        }
         self.looks += 1;
         let memory = self.memory_bytes(limits.memory_bytes);
         self.peak_memory_bytes = self.peak_memory_bytes.max(memory);
@@ -343,10 +355,11 @@ impl<'a> Guard<'a> {
             .collect()
     }
 
-    fn finish(self, status: i32, micros: u64) -> Step<Watched> {
+    fn finish(mut self, status: i32, micros: u64) -> Step<Watched> {
         if let Some(fault) = told_fault(&self.ends.faults) {
             return Err(fault);
         }
+        self.is_ready = self.is_ready || told_ready(&self.ends.status);
         let status = match self.plan.isolation {
             Isolation::Namespaces => told_status(&self.ends.status).unwrap_or(status),
             Isolation::Confined => status,
@@ -382,6 +395,11 @@ fn told_fault(faults: impl AsFd) -> Option<Fault> {
         .filter(|count| *count > 0)?;
     let unreadable = || fault("the child", "it failed without words");
     Some(serde_json::from_slice(&text[..count]).unwrap_or_else(|_| unreadable()))
+}
+
+fn told_ready(status: impl AsFd) -> bool {
+    let mut byte = [0];
+    rustix::io::read(status, &mut byte) == Ok(1) && byte == [READY]
 }
 
 fn told_status(status: impl AsFd) -> Option<i32> {
