@@ -1,6 +1,8 @@
 //! What happens in a run, as data. The journal keeps it; state, live view, resume, audit and training
 //! traces are folds over it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -121,6 +123,13 @@ pub enum EventKind {
         /// How long it took.
         ms: u64,
     },
+    /// A call gave pictures, which the model sees beside the text.
+    Pictured {
+        /// The call.
+        call: String,
+        /// The pictures.
+        pictures: Vec<Picture>,
+    },
     /// Values were taken into the table.
     CellsAccepted {
         /// The values.
@@ -220,6 +229,31 @@ pub struct Call {
     pub name: String,
     /// The arguments, verbatim.
     pub arguments: String,
+}
+
+/// A picture that a model sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    /// What it is called.
+    pub name: String,
+    /// The picture as a `data:` URI. Shared, for histories are copied at each step.
+    #[serde(with = "shared_text")]
+    pub data: Arc<str>,
+}
+
+/// A shared text as plain text.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Arc::from)
+    }
 }
 
 /// Tokens of an answer.

@@ -1,5 +1,6 @@
 //! Tools: what an agent may do, and the gate that every call goes through.
 
+pub mod approval;
 mod define_table;
 mod open;
 mod repair;

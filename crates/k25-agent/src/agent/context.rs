@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k25_chat::{Arguments, Content, Message, ToolCall};
+use k25_chat::{Arguments, Content, Media, MediaKind, Message, Part, ToolCall};
 use serde::{Deserialize, Serialize};
 
 use super::Agent;
@@ -143,10 +143,40 @@ fn add_turn(messages: &mut Vec<Message>, turn: &Turn, hides_results: bool) {
         } else {
             turn.result(&call.id).unwrap_or_default()
         };
-        messages.push(Message::tool_result(&call.id, text));
+        let mut message = Message::tool_result(&call.id, text);
+        if !hides_results {
+            add_pictures(&mut message, turn, &call.id);
+        }
+        messages.push(message);
     }
     messages.extend(turn.nudges.iter().map(Message::user));
 }
+
+/// What a call gave to see, behind what it gave to read.
+fn add_pictures(message: &mut Message, turn: &Turn, call: &str) {
+    let mut pictures = turn.pictures.iter().filter(|(id, _)| id == call).peekable();
+    if pictures.peek().is_none() {
+        return;
+    }
+    let text = match message.content.take() {
+        Some(Content::Text(text)) => text,
+        other => {
+            message.content = other;
+            return;
+        }
+    };
+    let shown = pictures.map(|(_, picture)| {
+        Part::Media(Media {
+            kind: MediaKind::Image,
+            source: Some(picture.data.to_string()),
+        })
+    });
+    let parts = std::iter::once(Part::Text(text)).chain(shown);
+    message.content = Some(Content::Parts(parts.collect()));
+}
+
+/// A guess at the tokens of a picture: what a large one takes.
+const PICTURE_TOKENS: u64 = 4_000;
 
 /// The tokens of what is shown next: what the last answer was told and said, and what came since.
 pub(super) fn shown_tokens(state: &TaskState) -> u64 {
@@ -162,7 +192,8 @@ pub(super) fn shown_tokens(state: &TaskState) -> u64 {
         .iter()
         .map(|(_, text)| guessed_tokens(text))
         .sum();
-    last.usage.prompt + last.usage.completion + new
+    let pictures = last.pictures.len() as u64 * PICTURE_TOKENS;
+    last.usage.prompt + last.usage.completion + new + pictures
 }
 
 /// What an agent that has forgotten everything else should know.

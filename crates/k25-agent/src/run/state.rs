@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::budget::{CriticalSteps, Place, Spent};
 use crate::contract::Contract;
-use crate::event::{Event, EventKind, MAIN, Reply, TaskEnd, Usage};
+use crate::event::{Event, EventKind, MAIN, Picture, Reply, TaskEnd, Usage};
 use crate::table::{CellStatus, Table};
 use crate::tools::FailureKind;
 
@@ -115,6 +115,8 @@ pub struct Turn {
     pub returns: Vec<(String, String)>,
     /// Which of them failed.
     pub failed: Vec<String>,
+    /// Pictures that calls gave, by the call's id.
+    pub pictures: Vec<(String, Picture)>,
     /// What the runtime said afterwards.
     pub nudges: Vec<String>,
 }
@@ -269,6 +271,14 @@ impl RunState {
                     if failure.is_some() {
                         turn.failed.push(call.clone());
                     }
+                }
+            }
+            EventKind::Pictured { call, pictures } => {
+                if let Some(turn) = task.turns.last_mut() {
+                    let of_call = pictures
+                        .iter()
+                        .map(|picture| (call.clone(), picture.clone()));
+                    turn.pictures.extend(of_call);
                 }
             }
             EventKind::Nudged { text } => {
