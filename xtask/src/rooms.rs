@@ -111,6 +111,24 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[],
     },
     Room {
+        name: "k25-fetch",
+        may_use: &[],
+        must_not_hold: &[TENSORS, TEXT],
+        must_not_name: &[SERDE],
+    },
+    Room {
+        name: "k25-web",
+        may_use: &["k25-agent", "k25-chat", "k25-config", "k25-fetch"],
+        must_not_hold: &[],
+        must_not_name: &[TENSORS],
+    },
+    Room {
+        name: "k25-mcp",
+        may_use: &["k25-agent", "k25-chat", "k25-config"],
+        must_not_hold: &[],
+        must_not_name: &[TENSORS],
+    },
+    Room {
         name: "k25-pdf",
         may_use: &[],
         must_not_hold: &[ASYNC, HTTP, SOCKETS, SERDE, TEXT],
@@ -225,6 +243,7 @@ pub const ROOMS: &[Room] = &[
             "k25-model",
             "k25-pdf",
             "k25-plan",
+            "k25-mcp",
             "k25-sandbox",
             "k25-server",
             "k25-train",

@@ -6,6 +6,7 @@
 
 mod html;
 mod index;
+mod pages;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,9 +18,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use self::pages::Pages;
 use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
+pub use pages::NewPage;
 pub use text::without_hidden;
 
 /// Largest document that is read.
@@ -53,6 +56,9 @@ pub enum DocumentError {
     /// More than is read.
     #[error("{0:?} is larger than 16 MiB")]
     TooLarge(String),
+    /// A page of the web that nobody has read in this run.
+    #[error("{0:?} has not been read yet; browse it first")]
+    NotBrowsed(String),
     /// A PDF without text for us.
     #[error("{path:?}: {problem}")]
     Pdf {
@@ -177,6 +183,7 @@ pub struct Documents {
     files: BTreeSet<String>,
     cache: Mutex<Cache>,
     pdf: Option<ReadPdf>,
+    pages: Option<Pages>,
 }
 
 impl std::fmt::Debug for Documents {
@@ -220,7 +227,19 @@ impl Documents {
             files,
             cache: Mutex::default(),
             pdf: None,
+            pages: None,
         })
+    }
+
+    /// No documents at all, for a question that needs none.
+    pub fn none() -> Self {
+        Documents {
+            root: PathBuf::new(),
+            files: BTreeSet::new(),
+            cache: Mutex::default(),
+            pdf: None,
+            pages: None,
+        }
     }
 
     /// The same, and PDFs are documents too.
@@ -228,6 +247,38 @@ impl Documents {
     pub fn with_pdf(mut self, read: ReadPdf) -> Self {
         self.pdf = Some(read);
         self
+    }
+
+    /// The same, with pages of the web that are kept in `folder`; those of an earlier process of the
+    /// run are there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub fn with_pages(mut self, folder: &Path) -> Result<Self, DocumentError> {
+        self.pages = Some(Pages::open(folder)?);
+        Ok(self)
+    }
+
+    /// Keeps a page; it is a document by its address from now on. Of one address the first stays.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there is no folder for pages.
+    pub fn keep_page(&self, page: NewPage<'_>) -> Result<Arc<Document>, DocumentError> {
+        match &self.pages {
+            Some(pages) => pages.keep(page),
+            None => Err(DocumentError::NotBrowsed(page.url.to_owned())),
+        }
+    }
+
+    /// The text of a PDF from elsewhere, read as those of the folder are.
+    ///
+    /// # Errors
+    /// When there is no reader for PDFs, or it gives none.
+    pub fn pdf_text(&self, bytes: &[u8]) -> Result<String, String> {
+        match &self.pdf {
+            Some(read) => read(bytes),
+            None => Err("PDFs are not read here".to_owned()),
+        }
     }
 
     /// The folder.
@@ -270,6 +321,11 @@ impl Documents {
     /// # Errors
     /// See [`DocumentError`].
     pub fn read(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
+        let path = path.trim();
+        if pages::is_address(path) {
+            let page = self.pages.as_ref().and_then(|pages| pages.get(path));
+            return page.ok_or_else(|| DocumentError::NotBrowsed(path.to_owned()));
+        }
         let name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
         if !self.files.contains(&name) {
             return Err(self.missing(&name));
@@ -338,7 +394,7 @@ impl Documents {
                     path: name.to_owned(),
                     problem,
                 })?;
-                text::without_hidden(&text)
+                without_hidden(&text)
             }
             _ => {
                 text::decode(name, &bytes).ok_or_else(|| DocumentError::NotText(name.to_owned()))?
