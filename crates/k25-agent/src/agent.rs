@@ -87,12 +87,7 @@ impl Agent {
     pub async fn work(&self, run: &Arc<Run>, task: &str) -> Result<TaskEnd, RunError> {
         let ended = self.work_until_stopped(run, task).await;
         if let Err(RunError::Cancelled) = ended {
-            self.close_open_calls(run, task, CANCELLED).await?;
-            let end = EventKind::TaskEnded {
-                end: TaskEnd::Cancelled,
-                text: String::new(),
-            };
-            run.record(task, vec![end]).await?;
+            cancel_task(run, task).await?;
         }
         ended
     }
@@ -223,39 +218,41 @@ impl Agent {
         turn.reply.calls.iter().find(|call| call.name == tool)?;
         run.with_state(RunState::left_note)
     }
+}
 
-    /// Gives every call without a result this one.
-    async fn close_open_calls(
-        &self,
-        run: &Arc<Run>,
-        task: &str,
-        text: &str,
-    ) -> Result<(), RunError> {
-        let state = self.state(run, task);
-        let Some(turn) = state.turns.last() else {
-            return Ok(());
-        };
-        let closed: HashSet<&str> = turn.returns.iter().map(|(id, _)| id.as_str()).collect();
-        let open = turn
-            .reply
-            .calls
-            .iter()
-            .filter(|call| !closed.contains(call.id.as_str()));
-        let events: Vec<EventKind> = open
-            .map(|call| EventKind::ToolReturned {
-                call: call.id.clone(),
-                tool: call.name.clone(),
-                text: text.to_owned(),
-                failure: Some(CANCELLED.to_owned()),
-                ms: 0,
-            })
-            .collect();
-        if events.is_empty() {
-            Ok(())
-        } else {
-            run.record(task, events).await
-        }
-    }
+/// Ends a task whose run was cancelled, and gives every call without a result one.
+///
+/// # Errors
+/// When the journal fails.
+pub(crate) async fn cancel_task(run: &Arc<Run>, task: &str) -> Result<(), RunError> {
+    let state = run
+        .with_state(|state| state.tasks.get(task).cloned())
+        .unwrap_or_default();
+    let closed: HashSet<&str> = state
+        .turns
+        .last()
+        .into_iter()
+        .flat_map(|turn| &turn.returns)
+        .map(|(id, _)| id.as_str())
+        .collect();
+    let calls = state
+        .turns
+        .last()
+        .into_iter()
+        .flat_map(|turn| &turn.reply.calls);
+    let open = calls.filter(|call| !closed.contains(call.id.as_str()));
+    let closing = open.map(|call| EventKind::ToolReturned {
+        call: call.id.clone(),
+        tool: call.name.clone(),
+        text: CANCELLED.to_owned(),
+        failure: Some(CANCELLED.to_owned()),
+        ms: 0,
+    });
+    let end = EventKind::TaskEnded {
+        end: TaskEnd::Cancelled,
+        text: String::new(),
+    };
+    run.record(task, closing.chain([end]).collect()).await
 }
 
 /// Why a task ends that a limit of the run ends.

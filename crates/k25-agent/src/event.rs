@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::contract::Contract;
-use crate::table::Cell;
+use crate::table::{Cell, Settlement};
 
 /// The main agent's task: the orchestrator, or the single agent.
 pub const MAIN: &str = "main";
@@ -146,6 +146,22 @@ pub enum EventKind {
     CellsStale {
         /// Row and column of each.
         places: Vec<(String, String)>,
+    },
+    /// Values that differ were judged.
+    ConflictSettled {
+        /// The row.
+        row: String,
+        /// The column.
+        column: String,
+        /// What was settled on.
+        settlement: Settlement,
+    },
+    /// The mode was not given but chosen.
+    ModeChosen {
+        /// Its name.
+        mode: String,
+        /// Why, for a person.
+        why: String,
     },
     /// Something that the runtime says to an agent between its turns.
     Nudged {

@@ -4,8 +4,11 @@
 //! [`ASSIGN_TASK`] beside `open` and `search`, as the family was trained. A sub-agent is an agent with
 //! a history of its own, the contract in its instructions, and `submit_rows`.
 
+mod cancel;
+mod choose;
 mod edit;
 mod fill;
+mod judge;
 mod prompts;
 mod report;
 mod subagents;
@@ -21,8 +24,11 @@ use crate::contract::Contract;
 use crate::documents::Documents;
 use crate::event::{EventKind, MAIN, TaskEnd};
 use crate::run::{Run, RunError, RunState, RunStatus};
+use crate::table::ConflictRule;
 use crate::tools::{DefineTable, Open, OpenLimits, Search, SubmitRows, Tool, Toolset};
 
+pub use cancel::cancel;
+pub use choose::{Asked, Choice, Effort, choose, choose_mode};
 pub use edit::Edit;
 pub use report::{AgentReport, Report};
 pub use subagents::{ASSIGN_TASK, CREATE_SUBAGENT};
@@ -42,6 +48,15 @@ pub enum Mode {
     Single,
     /// One agent answers in words.
     Answer,
+    /// One model answers in words from what it knows, without tools.
+    Direct,
+}
+
+impl Mode {
+    /// Whether the result is words and no table.
+    pub fn is_words(self) -> bool {
+        matches!(self, Mode::Answer | Mode::Direct)
+    }
 }
 
 /// How a run is worked on. Kept in its journal, so that a resume does the same.
@@ -62,6 +77,8 @@ pub struct Settings {
     pub context: ContextPolicy,
     /// Tools show little, for models with a context of a few thousand tokens.
     pub small: bool,
+    /// How differing values are settled.
+    pub conflicts: ConflictRule,
     /// Seconds that a stream may be silent.
     pub stall_seconds: u64,
 }
@@ -77,6 +94,7 @@ impl Default for Settings {
             subagent_steps: 100,
             context: ContextPolicy::default(),
             small: false,
+            conflicts: ConflictRule::Keep,
             stall_seconds: 120,
         }
     }
@@ -125,7 +143,7 @@ impl Swarm {
         settings: &Settings,
         documents: &Documents,
     ) -> Result<(), RunError> {
-        if run.with_state(|state| state.status != RunStatus::Empty) {
+        if run.with_state(|state| state.parts > 0) {
             return Err(RunError::Invalid {
                 what: "this run has begun already".to_owned(),
                 hint: "resume it, or begin another".to_owned(),
@@ -205,7 +223,7 @@ impl Swarm {
         let result = self.stages().await;
         match &result {
             Ok(text) => self.end(text.clone()).await?,
-            Err(RunError::Cancelled) => self.end("cancelled".to_owned()).await?,
+            Err(RunError::Cancelled) => self.end(cancel::CANCELLED.to_owned()).await?,
             Err(RunError::Paused(reason)) => self.rest(reason).await?,
             Err(RunError::Invalid { what, .. }) => self.rest(what).await?,
             Err(RunError::Journal(_)) => {}
@@ -228,13 +246,14 @@ impl Swarm {
 
     /// The columns, the main agent, then what is left open. The result is the main agent's last words.
     async fn stages(self: &Arc<Self>) -> Result<String, RunError> {
-        if self.settings.mode == Mode::Answer {
+        if self.settings.mode.is_words() {
             self.answering_agent().work(&self.run, MAIN).await?;
             return Ok(self.last_words());
         }
         let contract = self.contract().await?;
         self.main_agent(&contract).work(&self.run, MAIN).await?;
         self.fill_open_places().await?;
+        self.judge_conflicts().await?;
         Ok(self.last_words())
     }
 
@@ -320,10 +339,13 @@ impl Swarm {
 
     /// The agent that answers in words.
     fn answering_agent(&self) -> Agent {
-        let system = prompts::ANSWER.to_owned();
+        let (system, tools) = match self.settings.mode {
+            Mode::Direct => (prompts::DIRECT, Toolset::default()),
+            _ => (prompts::ANSWER, self.reading_tools()),
+        };
         Agent {
-            tools: self.reading_tools(),
-            ..self.agent(&self.main, system, self.question())
+            tools,
+            ..self.agent(&self.main, system.to_owned(), self.question())
         }
     }
 

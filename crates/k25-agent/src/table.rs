@@ -6,6 +6,7 @@
 
 mod export;
 mod submit;
+mod workbook;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::contract::Contract;
 pub use export::{to_csv, to_json, to_markdown};
 pub(crate) use submit::shortened;
 pub use submit::{Problem, Sources, Submission, submit};
+pub use workbook::{WorkbookError, to_xlsx};
 
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +84,7 @@ pub enum CellStatus {
     Edited,
 }
 
-/// How conflicting values are settled.
+/// How conflicting values are settled. A person's value settles them in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConflictRule {
@@ -91,6 +93,19 @@ pub enum ConflictRule {
     Keep,
     /// The value that most agents gave, if there is one.
     Majority,
+    /// A model that sees the quotes decides, if it can.
+    Judge,
+}
+
+/// What differing values were settled on. It holds as long as no other value comes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The value that stands.
+    pub value: Value,
+    /// The values that were judged, sorted.
+    pub among: Vec<String>,
+    /// Why, in the judge's words.
+    pub why: String,
 }
 
 /// A place of the table as it is shown.
@@ -102,6 +117,8 @@ pub struct Settled<'a> {
     pub cell: Option<&'a Cell>,
     /// All that were given for it.
     pub claims: &'a [Cell],
+    /// What settled it, where values differ and one stands all the same.
+    pub settlement: Option<&'a Settlement>,
 }
 
 /// Cells by row and column; rows sorted by their keys.
@@ -117,6 +134,8 @@ struct Place {
     claims: Vec<Cell>,
     /// Claims before this one are out of date.
     stale_before: usize,
+    /// What a judge said.
+    settlement: Option<Settlement>,
 }
 
 /// The key of a row: its key values, whatever their case.
@@ -160,6 +179,25 @@ impl Table {
         }
     }
 
+    /// Settles a conflict.
+    pub fn settle(&mut self, row: &str, column: &str, settlement: Settlement) {
+        if let Some(place) = self.rows.get_mut(row).and_then(|row| row.get_mut(column)) {
+            place.settlement = Some(settlement);
+        }
+    }
+
+    /// The claims of a place that are up to date and state a value: of each value one, sorted.
+    pub fn rivals(&self, row: &str, column: &str) -> Vec<&Cell> {
+        let Some(place) = self.rows.get(row).and_then(|row| row.get(column)) else {
+            return Vec::new();
+        };
+        let current = place.claims[place.stale_before..].iter();
+        let mut stated: Vec<&Cell> = current.filter(|cell| !cell.value.is_null()).collect();
+        stated.sort_by_key(|cell| display(&cell.value));
+        stated.dedup_by_key(|cell| display(&cell.value));
+        stated
+    }
+
     /// Takes rows out.
     pub fn remove_row(&mut self, row: &str) {
         self.rows.remove(row);
@@ -183,6 +221,7 @@ impl Table {
                 status: CellStatus::Missing,
                 cell: None,
                 claims: &[],
+                settlement: None,
             },
         }
     }
@@ -233,6 +272,7 @@ impl Place {
             status,
             cell,
             claims: &self.claims,
+            settlement: None,
         };
         if let Some(cell) = self
             .claims
@@ -261,11 +301,28 @@ impl Place {
         {
             return settled(CellStatus::Ok, Some(first));
         }
+        if let Some(judged) = &self.settlement
+            && judged.among == distinct(&stated)
+            && let Some(cell) = stated.iter().find(|cell| cell.value == judged.value)
+        {
+            return Settled {
+                settlement: Some(judged),
+                ..settled(CellStatus::Ok, Some(cell))
+            };
+        }
         match most_frequent(&stated) {
             Some(cell) if rule == ConflictRule::Majority => settled(CellStatus::Ok, Some(cell)),
             _ => settled(CellStatus::Conflict, Some(first)),
         }
     }
+}
+
+/// The values of these cells, sorted, each once.
+fn distinct(stated: &[&Cell]) -> Vec<String> {
+    let mut values: Vec<String> = stated.iter().map(|cell| display(&cell.value)).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 fn same_value(a: &Value, b: &Value) -> bool {
@@ -364,6 +421,25 @@ mod tests {
         assert_eq!(shown(&table).0, CellStatus::Conflict);
         table.rule = ConflictRule::Majority;
         assert_eq!(shown(&table), (CellStatus::Ok, "y".to_owned()));
+    }
+
+    #[test]
+    fn a_judgement_holds_until_another_value_comes() {
+        let mut table = table(&[("y", "1"), ("x", "2")]);
+        let rivals = table.rivals("r", "c");
+        let among: Vec<String> = rivals.iter().map(|cell| display(&cell.value)).collect();
+        let settlement = Settlement {
+            value: "y".into(),
+            among,
+            why: "newer".to_owned(),
+        };
+        table.settle("r", "c", settlement);
+        assert_eq!(shown(&table), (CellStatus::Ok, "y".to_owned()));
+        assert_eq!(table.get("r", "c").settlement.unwrap().why, "newer");
+        table.add(cell("y", "3"));
+        assert_eq!(shown(&table).0, CellStatus::Ok, "the same value again");
+        table.add(cell("z", "4"));
+        assert_eq!(shown(&table).0, CellStatus::Conflict, "it was not judged");
     }
 
     #[test]

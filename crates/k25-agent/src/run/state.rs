@@ -60,6 +60,8 @@ pub struct RunState {
     pub critical: CriticalSteps,
     /// Failed tool calls by kind.
     pub failures: BTreeMap<String, u64>,
+    /// The mode that was chosen for the question, and why, where nobody gave one.
+    pub chosen: Option<(String, String)>,
     /// The main agent's last words.
     pub answer: String,
     /// When the latest event happened.
@@ -164,6 +166,8 @@ impl RunState {
             } => {
                 self.question = question.clone();
                 self.settings = settings.clone();
+                let rule = settings.get("conflicts").cloned().unwrap_or_default();
+                self.table.rule = serde_json::from_value(rule).unwrap_or_default();
                 self.documents = documents.clone();
                 self.parts += 1;
             }
@@ -185,6 +189,14 @@ impl RunState {
                 for (row, column) in places {
                     self.table.mark_stale(row, column);
                 }
+            }
+            EventKind::ConflictSettled {
+                row,
+                column,
+                settlement,
+            } => self.table.settle(row, column, settlement.clone()),
+            EventKind::ModeChosen { mode, why } => {
+                self.chosen = Some((mode.clone(), why.clone()));
             }
             EventKind::RunPaused { reason } => self.rest(RunStatus::Paused(reason.clone())),
             EventKind::RunEnded { text } => {

@@ -19,7 +19,7 @@ pub fn to_csv(contract: &Contract, table: &Table) -> String {
     text
 }
 
-fn shown(place: &Settled<'_>) -> String {
+pub(super) fn shown(place: &Settled<'_>) -> String {
     match place.status {
         CellStatus::Conflict => {
             let mut values: Vec<String> = place
@@ -124,7 +124,10 @@ pub fn to_json(contract: &Contract, table: &Table) -> Value {
                     cell["evidence"] = json!(shown.evidence);
                     cell["author"] = json!(shown.author);
                 }
-                if place.status == CellStatus::Conflict {
+                if let Some(settlement) = place.settlement {
+                    cell["settlement"] = json!(settlement);
+                }
+                if place.status == CellStatus::Conflict || place.settlement.is_some() {
                     cell["claims"] = json!(place.claims);
                 }
                 (column.name.clone(), cell)
