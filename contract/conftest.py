@@ -48,17 +48,26 @@ class Server:
 
 
 @pytest.fixture(scope="session", params=["here", "upstream"])
-def scripted(request):
+def scripted(request, tmp_path_factory):
     """The scripted model, by itself and behind a server that asks it over HTTP: clients see no difference."""
-    behind = Server([program("K25_SCRIPTED_SERVER")])
+    data = str(tmp_path_factory.mktemp("data"))
+    behind = Server([program("K25_SCRIPTED_SERVER")], {"K25_DATA": data})
     if request.param == "here":
         yield behind
     else:
         front = Server([program("K25"), "serve", "--port", "0", "--log", "off",
-                        "--upstream", behind.url + "/v1", "--name", "scripted", "--alias", "kimi-k2.5"])
+                        "--upstream", behind.url + "/v1", "--name", "scripted", "--alias", "kimi-k2.5", "--data", data + "-front"])
         yield front
         front.stop()
     behind.stop()
+
+
+@pytest.fixture(scope="session")
+def scripted_here():
+    """The scripted model by itself: what only the model's own server knows."""
+    server = Server([program("K25_SCRIPTED_SERVER")])
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,25 @@ def test_usage_tells_what_was_cached(client):
     assert usage.output_tokens == len("a</think>b")
 
 
+@pytest.mark.parametrize("stop, reason", [("D!", "stop_sequence"), ("never", "end_turn")])
+def test_the_stop_sequence_is_named(client, stop, reason):
+    options = {"stop_sequences": ["also never", stop]}
+    whole = ask(client, script("a</think>bcD!ef"), **options)
+    assert (whole.stop_reason, whole.stop_sequence) == (reason, stop if reason == "stop_sequence" else None)
+    assert whole.content[0].text == ("bc" if whole.stop_sequence else "bcD!ef")
+    with client.messages.stream(
+            model="scripted", max_tokens=100, messages=script("a</think>bcD!ef", cut=1), **options) as stream:
+        streamed = stream.get_final_message()
+    assert (streamed.stop_reason, streamed.stop_sequence) == (whole.stop_reason, whole.stop_sequence)
+
+
+def test_the_prompt_is_counted_at_the_start(scripted_here):
+    client = anthropic.Anthropic(base_url=scripted_here.url, api_key="none", max_retries=0, timeout=60)
+    messages = script("a</think>b")
+    first = next(iter(ask(client, messages, stream=True)))
+    assert first.message.usage.input_tokens == len(messages[0]["content"])
+
+
 def test_tokens_are_counted(client):
     count = client.messages.count_tokens(
         model="scripted", messages=[{"role": "user", "content": "12345"}])

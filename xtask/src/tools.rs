@@ -44,6 +44,11 @@ const TOOLS: &[Tool] = &[
         purpose: "installs the official JavaScript SDK, which runs against the server",
         package: "npm",
     },
+    Tool {
+        program: "chromium",
+        purpose: "shows the chat page to its tests",
+        package: "chromium",
+    },
 ];
 
 /// Looks for each tool, and installs what is missing where that needs nobody's password.

@@ -25,13 +25,18 @@ pub trait ChatClient: Send + Sync {
     fn chat(&self, request: ChatRequest) -> ChatStream;
 }
 
-/// The events of one answer: any number of deltas, then one [`ChatEvent::Finished`] or one error, then
+/// The events of one answer: at most one [`ChatEvent::Begun`], any number of deltas, then one [`ChatEvent::Finished`] or one error, then
 /// the end.
 pub type ChatStream = Pin<Box<dyn Stream<Item = Result<ChatEvent, ChatError>> + Send>>;
 
 /// A step of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChatEvent {
+    /// The prompt was read, before anything else; not every model tells.
+    Begun {
+        /// Tokens of the prompt, media included.
+        prompt_tokens: u64,
+    },
     /// More of the message.
     Output(ParserEvent),
     /// The tokens of the outputs since the last of these, where the request asked for them.
@@ -68,8 +73,10 @@ pub struct TokenLogprob {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyEnd {
-    /// The model ended it, or a stop text was met.
+    /// The model ended it.
     Stop,
+    /// The stop text with this number in the request was met. Where nobody tells which, it is `Stop`.
+    StopText(usize),
     /// It waits for the results of its tool calls.
     ToolCalls,
     /// It is as long as it may be.

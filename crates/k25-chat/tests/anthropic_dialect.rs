@@ -95,7 +95,7 @@ fn faults_are_told_with_their_place() {
             "messages[0].content[0].source",
         ),
         (
-            user(json!({"type": "image", "source": {"type": "file"}})),
+            user(json!({"type": "image", "source": {"type": "disk"}})),
             "messages[0].content[0].source.type",
         ),
         (
@@ -182,6 +182,7 @@ fn head() -> MessageHead {
     MessageHead {
         id: "msg_1".into(),
         model: "m".into(),
+        stops: vec!["END".into()],
     }
 }
 
@@ -216,4 +217,34 @@ proptest! {
         prop_assert_eq!(&whole["stop_reason"], &last["delta"]["stop_reason"]);
         prop_assert_eq!(whole["usage"]["input_tokens"].as_u64(), Some(5));
     }
+}
+
+#[test]
+fn the_stop_text_is_named() {
+    let met = ChatEvent::Finished {
+        reason: ReplyEnd::StopText(0),
+        usage: ChatUsage::default(),
+    };
+    let mut whole = MessageBuilder::new(head());
+    whole.add(&met);
+    let whole = whole.write(ChatUsage::default());
+    assert!(
+        whole.contains(r#""stop_reason":"stop_sequence","stop_sequence":"END""#),
+        "{whole}"
+    );
+    let mut streamed = BlockWriter::new(head());
+    let mut out = String::new();
+    streamed.write(&ChatEvent::Begun { prompt_tokens: 7 }, &mut out);
+    assert!(out.contains("\"input_tokens\":7"), "{out}");
+    streamed.write(&met, &mut out);
+    streamed.finish(ChatUsage::default(), &mut out);
+    assert!(
+        out.contains(r#""stop_reason":"stop_sequence","stop_sequence":"END""#),
+        "{out}"
+    );
+    assert_eq!(
+        out.matches("message_start").count(),
+        2,
+        "one event with its name: {out}"
+    );
 }

@@ -288,6 +288,7 @@ fn head() -> ReplyHead {
         id: "chatcmpl-1".into(),
         created: 1,
         model: "m".into(),
+        stops: vec!["END".into()],
     }
 }
 
@@ -524,4 +525,35 @@ fn events_of_calls_keep_their_numbers() {
         events(output, false, 999, 3)[0],
         ChatEvent::Output(ParserEvent::ToolCallBegin { index: 0, .. })
     ));
+}
+
+#[test]
+fn the_stop_text_is_told_and_read() {
+    let met = ChatEvent::Finished {
+        reason: ReplyEnd::StopText(0),
+        usage: ChatUsage::default(),
+    };
+    let chunk = ChunkWriter::new(head(), 0).write(&met).expect("a chunk");
+    assert!(
+        chunk.contains(r#""finish_reason":"stop","stop_reason":"END""#),
+        "{chunk}"
+    );
+    let read = |stops: Vec<String>, chunk: &str| {
+        let mut reader = ChunkReader::with_stops(stops);
+        reader.read(chunk).expect("a chunk");
+        reader.finish().expect("an end")
+    };
+    let other = || "OTHER".to_owned();
+    let reason = |end| match end {
+        ChatEvent::Finished { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        reason(read(vec![other(), "END".to_owned()], &chunk)),
+        ReplyEnd::StopText(1)
+    );
+    assert_eq!(reason(read(vec![other()], &chunk)), ReplyEnd::Stop);
+    // The id of a token, as vLLM tells it.
+    let by_id = chunk.replace("\"END\"", "163586");
+    assert_eq!(reason(read(vec![other()], &by_id)), ReplyEnd::Stop);
 }

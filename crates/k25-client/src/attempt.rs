@@ -26,6 +26,13 @@ pub(crate) struct Endpoint {
     pub options: OpenAiOptions,
 }
 
+/// What is sent, and what of it the answer refers to.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'q> {
+    pub body: &'q str,
+    pub stops: &'q [String],
+}
+
 /// How an attempt failed.
 pub(crate) struct Failure {
     pub error: ChatError,
@@ -35,16 +42,24 @@ pub(crate) struct Failure {
 
 impl Endpoint {
     /// Asks once, and tells what comes, `Finished` included.
-    pub async fn ask(&self, body: &str, events: &Events) -> Result<(), Failure> {
+    pub async fn ask(&self, question: Question<'_>, events: &Events) -> Result<(), Failure> {
         let mut told = false;
-        self.stream(body, events, &mut told)
+        self.stream(question, events, &mut told)
             .await
             .map_err(|error| Failure { error, told })
     }
 
-    async fn stream(&self, body: &str, events: &Events, told: &mut bool) -> Result<(), ChatError> {
-        let mut response = self.send(body).await?;
-        let (mut sse, mut chunks) = (SseReader::default(), ChunkReader::new());
+    async fn stream(
+        &self,
+        question: Question<'_>,
+        events: &Events,
+        told: &mut bool,
+    ) -> Result<(), ChatError> {
+        let mut response = self.send(question.body).await?;
+        let (mut sse, mut chunks) = (
+            SseReader::default(),
+            ChunkReader::with_stops(question.stops.to_vec()),
+        );
         let mut is_open = true;
         while is_open {
             match self.next_bytes(&mut response).await? {

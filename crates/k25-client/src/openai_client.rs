@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::attempt::{Endpoint, Events};
+use crate::attempt::{Endpoint, Events, Question};
 use crate::gate::{Gate, Place};
 use crate::lookup::ListedModel;
 use crate::options::{ClientError, OpenAiOptions, RetryPolicy};
@@ -134,9 +134,13 @@ impl ChatClient for OpenAiClient {
             (Arc::clone(endpoint), Arc::clone(gate), Arc::clone(attempts));
         let work = async move {
             let body = write_request(&request);
+            let question = Question {
+                body: &body,
+                stops: &request.stop,
+            };
             tokio::select! {
                 () = events.closed() => {}
-                () = answer(&endpoint, &gate, &attempts, &body, &events) => {}
+                () = answer(&endpoint, &gate, &attempts, question, &events) => {}
             }
         };
         if let Some(runtime) = runtime {
@@ -155,14 +159,14 @@ async fn answer(
     endpoint: &Endpoint,
     gate: &Arc<Gate>,
     attempts: &AtomicU64,
-    body: &str,
+    question: Question<'_>,
     events: &Events,
 ) {
     let policy = endpoint.options.retry;
     for attempt in 1.. {
         let place = gate.enter().await;
         attempts.fetch_add(1, Ordering::Relaxed);
-        let failure = match endpoint.ask(body, events).await {
+        let failure = match endpoint.ask(question, events).await {
             Ok(()) => {
                 place.succeeded();
                 return;
@@ -228,7 +232,8 @@ impl Stream for Incoming {
         }
         let event = self.events.poll_recv(context);
         if let Poll::Ready(event) = &event {
-            self.over = !matches!(event, Some(Ok(ChatEvent::Output(_) | ChatEvent::Tokens(_))));
+            let is_last = |event: &ChatEvent| matches!(event, ChatEvent::Finished { .. });
+            self.over = !matches!(event, Some(Ok(event)) if !is_last(event));
         }
         event
     }

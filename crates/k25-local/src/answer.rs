@@ -40,8 +40,10 @@ pub struct Finished {
 /// Why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model had said all, or a stop text.
+    /// The model had said all.
     Stop,
+    /// It said the stop text with this number.
+    StopText(usize),
     /// It reached the most tokens that it was allowed.
     Length,
     /// The model called tools and waits for their results.
@@ -56,7 +58,7 @@ impl FinishReason {
     /// The word for it on the wire.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopText(_) => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
             Self::Cancelled => "cancelled",
@@ -176,16 +178,16 @@ impl Transcript {
         self.ready.extend(deltas.into_iter().map(LocalEvent::Delta));
         // The engine may have gone on for a step beyond a stop text.
         usage.generated_tokens = usage.generated_tokens.min(reader.tokens());
-        let reason = match reason {
-            _ if reader.has_met_stop_text() => FinishReason::Stop,
-            EngineReason::Stop(_) if reader.has_tool_calls() => FinishReason::ToolCalls,
-            EngineReason::Stop(_) => FinishReason::Stop,
-            EngineReason::Length => FinishReason::Length,
-            EngineReason::Cancelled => FinishReason::Cancelled,
-            EngineReason::NoCandidate => {
+        let reason = match (reason, reader.met_stop_text()) {
+            (_, Some(number)) => FinishReason::StopText(number),
+            (EngineReason::Stop(_), _) if reader.has_tool_calls() => FinishReason::ToolCalls,
+            (EngineReason::Stop(_), _) => FinishReason::Stop,
+            (EngineReason::Length, _) => FinishReason::Length,
+            (EngineReason::Cancelled, _) => FinishReason::Cancelled,
+            (EngineReason::NoCandidate, _) => {
                 FinishReason::Failed("there was no token to choose".to_owned())
             }
-            EngineReason::Failed(reason) => FinishReason::Failed(reason),
+            (EngineReason::Failed(reason), _) => FinishReason::Failed(reason),
         };
         let timing = Timing {
             first_token: self.first_token,

@@ -35,7 +35,8 @@ pub struct LocalClient {
 /// What reaches a stream.
 enum Message {
     /// The request is ready; how to read what the engine will say of it.
-    Ready(Box<Transcript>),
+    /// With the tokens of the prompt.
+    Ready(Box<Transcript>, u64),
     /// The engine has the request.
     Submitted(RequestId),
     /// The engine says something.
@@ -100,10 +101,11 @@ fn begin(
         priority: priority(request.priority),
         ..AnswerOptions::new(sampling)
     };
+    let prompt_tokens = prepared.tokens() as u64;
     let (request, reader) = model.request(prepared, answer)?;
     let transcript = Box::new(Transcript::new(reader, started));
     // The stream's end may be gone; the engine learns of it by the sink.
-    let _ = messages.unbounded_send(Message::Ready(transcript));
+    let _ = messages.unbounded_send(Message::Ready(transcript, prompt_tokens));
     let to_stream = messages.clone();
     let sink = move |event| to_stream.unbounded_send(Message::Engine(event)).is_ok();
     let id = model.engine().submit(request, Box::new(sink))?;

@@ -19,14 +19,13 @@ pub(crate) struct StopTexts {
 pub(crate) enum Scan {
     /// This much can be said.
     Goes(String),
-    /// The text ends after this.
-    Ends(String),
+    /// The text ends after this, before the stop text with this number.
+    Ends(String, usize),
 }
 
 impl StopTexts {
     /// Looks for `texts`; empty ones are never found.
     pub(crate) fn new(texts: Vec<String>) -> Self {
-        let texts = texts.into_iter().filter(|text| !text.is_empty()).collect();
         Self {
             texts,
             held: String::new(),
@@ -36,11 +35,13 @@ impl StopTexts {
     /// Takes the next piece of the text.
     pub(crate) fn scan(&mut self, piece: &str) -> Scan {
         self.held.push_str(piece);
-        let found = self.texts.iter().filter_map(|text| self.held.find(text));
-        if let Some(start) = found.min() {
+        let texts = self.texts.iter().enumerate();
+        let texts = texts.filter(|(_, text)| !text.is_empty());
+        let found = texts.filter_map(|(number, text)| Some((self.held.find(text)?, number)));
+        if let Some((start, number)) = found.min() {
             let mut before = std::mem::take(&mut self.held);
             before.truncate(start);
-            return Scan::Ends(before);
+            return Scan::Ends(before, number);
         }
         let undecided = self
             .held
@@ -76,7 +77,7 @@ mod tests {
         for piece in text.chars() {
             match scanner.scan(piece.encode_utf8(&mut [0; 4])) {
                 Scan::Goes(text) => said.push_str(&text),
-                Scan::Ends(text) => return (said + &text, true),
+                Scan::Ends(text, _) => return (said + &text, true),
             }
         }
         (said + &scanner.release(), false)

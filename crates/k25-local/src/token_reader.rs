@@ -30,7 +30,8 @@ pub(crate) struct TokenReader {
     /// `None` for raw text.
     parser: Option<StreamParser>,
     has_tool_calls: bool,
-    has_met_stop_text: bool,
+    /// The number of the stop text that was met.
+    met_stop_text: Option<usize>,
     tokens: usize,
     reasoning_tokens: usize,
 }
@@ -54,7 +55,7 @@ impl TokenReader {
             detokenizer,
             parser,
             has_tool_calls: false,
-            has_met_stop_text: false,
+            met_stop_text: None,
             tokens: 0,
             reasoning_tokens: 0,
         }
@@ -62,7 +63,7 @@ impl TokenReader {
 
     /// Reads the next token; after a stop text nothing more is said.
     pub(crate) fn read(&mut self, token: u32) -> Result<Vec<ParserEvent>, TokenizerError> {
-        if self.has_met_stop_text {
+        if self.has_met_stop_text() {
             return Ok(Vec::new());
         }
         self.tokens += 1;
@@ -90,7 +91,7 @@ impl TokenReader {
 
     /// The answer is over: what was kept back.
     pub(crate) fn finish(&mut self) -> Vec<ParserEvent> {
-        if self.has_met_stop_text {
+        if self.has_met_stop_text() {
             return Vec::new();
         }
         let mut text = String::new();
@@ -110,7 +111,12 @@ impl TokenReader {
 
     /// A stop text was met: no token after this one counts.
     pub(crate) fn has_met_stop_text(&self) -> bool {
-        self.has_met_stop_text
+        self.met_stop_text.is_some()
+    }
+
+    /// The number of that stop text.
+    pub(crate) fn met_stop_text(&self) -> Option<usize> {
+        self.met_stop_text
     }
 
     pub(crate) fn has_tool_calls(&self) -> bool {
@@ -166,9 +172,9 @@ impl TokenReader {
             match delta {
                 ParserEvent::ContentDelta(text) => match self.stop_texts.scan(&text) {
                     Scan::Goes(text) => said.extend(content(text)),
-                    Scan::Ends(text) => {
+                    Scan::Ends(text, number) => {
                         said.extend(content(text));
-                        self.has_met_stop_text = true;
+                        self.met_stop_text = Some(number);
                         return said;
                     }
                 },

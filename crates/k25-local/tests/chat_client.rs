@@ -207,7 +207,7 @@ fn a_stop_text_ends_the_answer_before_it() {
     let stopped = reply(&client, asked);
     let (before, _) = free.split_once(&stop).expect("it was said");
     assert_eq!(stopped.message.content.as_deref(), Some(before));
-    assert_eq!(stopped.end, Some(ReplyEnd::Stop));
+    assert_eq!(stopped.end, Some(ReplyEnd::StopText(0)));
     let tokens = stopped.usage.completion_tokens;
     assert!(tokens < 24, "{tokens} tokens count");
 }

@@ -1,14 +1,23 @@
 //! A server whose model is a script, for the contract suite: what a client gets is known to the letter.
 //!
 //! `scripted_server [KEY_FILE]` prints its address and serves until it is asked to stop. With
-//! `K25_KIMI_STRICT` it keeps the hosted service's rules.
+//! `K25_KIMI_STRICT` it keeps the hosted service's rules, with `K25_DATA` files in that
+//! folder, with `K25_PRICES` tokens have prices.
 
 #[path = "../tests/support/scripted.rs"]
 mod scripted;
 
 use k25_chat::dialect::openai::Rules;
-use k25_server::{App, KeyFile, Server, ServerOptions};
+use k25_client::PriceTable;
+use k25_server::{App, FileOptions, KeyFile, Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
+
+fn prices() -> PriceTable {
+    let mut table = PriceTable::default();
+    let prices = table.models["kimi-k2.5"];
+    table.models.insert("scripted".to_owned(), prices);
+    table
+}
 
 #[tokio::main]
 async fn main() {
@@ -18,8 +27,11 @@ async fn main() {
         Some(_) => Rules::Kimi,
         None => Rules::Free,
     };
+    let files = std::env::var_os("K25_DATA").map(|folder| FileOptions::new(folder.into()));
     let options = ServerOptions {
         rules,
+        files,
+        prices: std::env::var_os("K25_PRICES").map(|_| prices()),
         ..ServerOptions::default()
     };
     let models = vec![scripted::Scripted::default().model()];

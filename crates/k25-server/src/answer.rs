@@ -79,7 +79,7 @@ pub(crate) async fn begin(
     let model = app.model(&chat.model)?.clone();
     let charge = most_tokens(&chat, choices, held.bytes());
     let grant = asker.account.meter.admit(charge, began)?;
-    media::resolve(app, &mut chat.conversation, &mut held).await?;
+    media::resolve(app, &asker.account.name, &mut chat.conversation, &mut held).await?;
     let place = app.admission.enter().await?;
     let meter = AnswerMeter::new(app, asker, &model.info.name, began);
     chat.model.clone_from(&model.info.name);
@@ -106,12 +106,7 @@ pub(crate) async fn begin(
         _place: place,
         _held: held,
     };
-    if let Ok(first) = timeout(FIRST_EVENT_PATIENCE, answers.next()).await {
-        match first {
-            Some(Err(error)) => return Err(error),
-            first => answers.ready.extend(first),
-        }
-    }
+    answers.wait_for_first().await?;
     Ok(answers)
 }
 
@@ -133,6 +128,25 @@ fn most_tokens(chat: &ChatRequest, choices: u32, bytes: usize) -> u64 {
 }
 
 impl Answers {
+    /// Waits for the first word of the answers: a request may still be refused after its prompt was read.
+    async fn wait_for_first(&mut self) -> Result<(), ApiError> {
+        let mut begun = VecDeque::new();
+        let waiting = timeout(FIRST_EVENT_PATIENCE, async {
+            while let Some(step) = self.next().await {
+                let step = step?;
+                let is_word = !matches!(step, (_, ChatEvent::Begun { .. }));
+                begun.push_back(Ok(step));
+                if is_word {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let waited = waiting.await;
+        self.ready = begun;
+        waited.unwrap_or(Ok(()))
+    }
+
     /// The next event of any of the answers; `None` when all are complete.
     pub async fn next(&mut self) -> Option<Step> {
         std::future::poll_fn(|context| self.poll_next(context)).await

@@ -9,6 +9,7 @@ use axum::Router;
 use crate::admission::Admission;
 use crate::body::BodyBudget;
 use crate::error::{ApiError, ServerError};
+use crate::files::FileStore;
 use crate::keys::{KeyFile, Keys};
 use crate::media::MediaFetcher;
 use crate::metrics::{Gauges, Metrics, UpstreamGauge};
@@ -27,6 +28,7 @@ pub struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ledger: Arc<UsageLedger>,
     pub(crate) fetcher: Option<MediaFetcher>,
+    pub(crate) files: Option<Arc<FileStore>>,
     draining: AtomicBool,
     /// Ids are this start, random, and a number.
     id_start: u64,
@@ -44,6 +46,7 @@ impl App {
         options: ServerOptions,
     ) -> Result<Arc<Self>, ServerError> {
         let fetcher = options.fetch.clone().map(MediaFetcher::new).transpose()?;
+        let files = options.files.clone().map(FileStore::open).transpose()?;
         let ledger = UsageLedger::open(options.prices.clone(), options.usage_file.clone())?;
         let mut start = [0; 8];
         // Ids need not be secret: without random numbers they only repeat after a restart.
@@ -56,6 +59,7 @@ impl App {
             metrics: Arc::new(Metrics::new()),
             ledger: Arc::new(ledger),
             fetcher,
+            files: files.map(Arc::new),
             draining: AtomicBool::new(false),
             id_start: u64::from_le_bytes(start),
             next_id: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -29,6 +30,14 @@ pub enum ServerError {
     /// The HTTP client for pictures cannot be made.
     #[error("cannot prepare to fetch pictures: {0}\n  hint: --no-fetch serves without")]
     Fetch(String),
+    /// The folder of files cannot be used.
+    #[error("{}: {source}\n  hint: name a folder that can be written", path.display())]
+    Files {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The file of what was used is not as it should be.
     #[error(transparent)]
     Usage(#[from] UsageError),

@@ -1,10 +1,14 @@
 //! What whoever runs the server may choose.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k25_chat::dialect::openai::Rules;
 use k25_client::PriceTable;
+
+use crate::files::{ExtractText, plain_text};
 
 /// Limits and habits of a server. The defaults suit one machine.
 #[derive(Debug, Clone)]
@@ -39,6 +43,45 @@ pub struct ServerOptions {
     pub prices: Option<PriceTable>,
     /// Where it is kept what each key used.
     pub usage_file: Option<PathBuf>,
+    /// Where uploaded files are kept; `None` keeps none.
+    pub files: Option<FileOptions>,
+}
+
+/// Where uploaded files are kept, and how many.
+#[derive(Clone)]
+pub struct FileOptions {
+    /// The folder; made if there is none.
+    pub folder: PathBuf,
+    /// Largest file, in bytes.
+    pub max_bytes: u64,
+    /// Most files of one key.
+    pub max_files: usize,
+    /// Most bytes of all files of one key.
+    pub max_total_bytes: u64,
+    /// Reads the text of documents.
+    pub extract_text: ExtractText,
+}
+
+impl FileOptions {
+    /// The hosted service's limits, and text of plain text only.
+    pub fn new(folder: PathBuf) -> Self {
+        FileOptions {
+            folder,
+            max_bytes: 100 << 20,
+            max_files: 1000,
+            max_total_bytes: 10 << 30,
+            extract_text: Arc::new(plain_text),
+        }
+    }
+}
+
+impl fmt::Debug for FileOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileOptions")
+            .field("folder", &self.folder)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Limits on fetching a picture or film.
@@ -72,6 +115,7 @@ impl Default for ServerOptions {
             fetch: Some(FetchOptions::default()),
             prices: None,
             usage_file: None,
+            files: None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The routes, one file per dialect.
 
 mod chat_completions;
+mod files;
 mod messages;
 mod models;
 mod operations;
+mod page;
 mod responses;
 mod tokens;
 mod usage;
@@ -26,6 +28,11 @@ use crate::request_log::{self, Asker, RequestId};
 
 /// Every path that is served, as metrics and logs name it.
 pub(crate) const PATHS: &[&str] = &[
+    "/",
+    "/chat.css",
+    "/chat.js",
+    "/markdown.js",
+    "/stream.js",
     "/v1/chat/completions",
     "/v1/responses",
     "/v1/messages",
@@ -35,6 +42,9 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/models",
     "/v1/models/{model}",
     "/v1/tokenizers/estimate-token-count",
+    "/v1/files",
+    "/v1/files/{file}",
+    "/v1/files/{file}/content",
     "/v1/users/me/usage",
     "/healthz",
     "/readyz",
@@ -43,6 +53,11 @@ pub(crate) const PATHS: &[&str] = &[
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
+        .route("/", get(page::index))
+        .route("/chat.css", get(page::style))
+        .route("/chat.js", get(page::script))
+        .route("/markdown.js", get(page::markdown))
+        .route("/stream.js", get(page::stream))
         .route("/v1/chat/completions", post(chat_completions::create))
         .route("/v1/responses", post(responses::create))
         .merge(messages_routes("/v1/messages", "/v1/messages/count_tokens"))
@@ -57,6 +72,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/tokenizers/estimate-token-count",
             post(tokens::estimate),
         )
+        .route("/v1/files", get(files::list).post(files::upload))
+        .route("/v1/files/{file}", get(files::show).delete(files::delete))
+        .route("/v1/files/{file}/content", get(files::content))
         .route("/v1/users/me/usage", get(usage::show))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))

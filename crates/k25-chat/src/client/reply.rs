@@ -20,7 +20,7 @@ impl ChatReply {
     pub fn add(&mut self, event: &ChatEvent) {
         match event {
             ChatEvent::Output(output) => self.message.add(output),
-            ChatEvent::Tokens(_) => {}
+            ChatEvent::Begun { .. } | ChatEvent::Tokens(_) => {}
             ChatEvent::Finished { reason, usage } => {
                 self.end = Some(*reason);
                 self.usage = *usage;

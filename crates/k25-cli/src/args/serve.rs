@@ -48,6 +48,9 @@ pub struct ServeArgs {
     /// Another name by which clients may ask for it (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub alias: Vec<String>,
+    /// Keep uploaded files (/v1/files) in this folder; without it none are taken
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// What tokens cost: {"currency": "USD", "models": {"NAME": {"input": 0.6, "cached_input": 0.1,
     /// "output": 3.0}}}, per million
     #[arg(long, value_name = "FILE")]

@@ -14,10 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k25_chat::dialect::openai::Rules;
 use k25_client::PriceTable;
-use k25_server::{App, FetchOptions, KeyFile, Model, Server, ServerOptions};
+use k25_server::{App, FetchOptions, FileOptions, KeyFile, Model, Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Outcome;
+use super::{Outcome, documents};
 use crate::args::{LogForm, ServeArgs};
 
 /// Threads that serve connections. The model computes on others.
@@ -141,8 +141,22 @@ fn options(args: &ServeArgs) -> Result<ServerOptions> {
         fetch: (!args.no_fetch).then(FetchOptions::default),
         prices: args.prices.as_deref().map(prices).transpose()?,
         usage_file: args.usage.clone(),
+        files: args.data.clone().map(|folder| FileOptions {
+            extract_text: Arc::new(text_of),
+            ..FileOptions::new(folder)
+        }),
         ..defaults
     })
+}
+
+/// The text of an uploaded document, as agents read it: plain text, HTML, PDF.
+fn text_of(path: &Path) -> Result<String, String> {
+    let folder = path.parent().ok_or("no folder")?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let documents = documents::open(folder).map_err(|error| error.to_string())?;
+    let document = documents.read(&name).map_err(|error| error.to_string())?;
+    let lines = (1..=document.line_count()).filter_map(|number| document.line(number));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Log lines on standard error: one per request and one per answer.

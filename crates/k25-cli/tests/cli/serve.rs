@@ -57,10 +57,14 @@ impl Server {
     }
 
     fn post(&self, path: &str, body: &str) -> String {
+        self.send(path, "application/json", body)
+    }
+
+    fn send(&self, path: &str, kind: &str, body: &str) -> String {
         let mut connection = TcpStream::connect(&self.address).expect("a connection");
         write!(
             connection,
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -185,6 +189,28 @@ fn it_serves_what_other_endpoints_have() {
     assert!(answer.contains("\"completion_tokens\":3"), "{answer}");
     front.stop("-TERM");
     behind.stop("-TERM");
+}
+
+#[test]
+fn the_text_of_uploaded_pages_is_taken() {
+    let folder = Folder::empty();
+    let server = Server::start(&["--data", &folder.arg("data")]);
+    let body = "--X\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nfile-extract\r\n--X\r\n\
+        content-disposition: form-data; name=\"file\"; filename=\"a.html\"\r\n\r\n\
+        <h1>Title</h1><script>no()</script><p>Words.</p>\r\n--X--\r\n";
+    let made = server.send("/v1/files", "multipart/form-data; boundary=X", body);
+    let id = made
+        .split("\"id\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let id = id.unwrap_or_else(|| panic!("{made}"));
+    let text = server.get(&format!("/v1/files/{id}/content"), "");
+    assert!(
+        text.contains("Title") && text.contains("Words.") && !text.contains("no()"),
+        "{text}"
+    );
+    assert!(!text.contains("<p>"), "{text}");
+    server.stop("-TERM");
 }
 
 #[test]

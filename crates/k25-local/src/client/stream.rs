@@ -20,6 +20,8 @@ pub(super) struct AnswerStream {
     engine: EngineHandle<Runner>,
     request: Option<RequestId>,
     transcript: Option<Box<Transcript>>,
+    /// Tokens of the prompt, until they are told.
+    begun: Option<u64>,
     is_over: bool,
 }
 
@@ -30,13 +32,17 @@ impl AnswerStream {
             engine,
             request: None,
             transcript: None,
+            begun: None,
             is_over: false,
         }
     }
 
     fn take(&mut self, message: Message) -> Result<(), LocalError> {
         match message {
-            Message::Ready(transcript) => self.transcript = Some(transcript),
+            Message::Ready(transcript, prompt_tokens) => {
+                self.transcript = Some(transcript);
+                self.begun = Some(prompt_tokens);
+            }
             Message::Submitted(id) => {
                 self.request = Some(id);
                 if self.has_enough() {
@@ -86,6 +92,9 @@ impl Stream for AnswerStream {
             if this.is_over {
                 return Poll::Ready(None);
             }
+            if let Some(prompt_tokens) = this.begun.take() {
+                return Poll::Ready(Some(Ok(ChatEvent::Begun { prompt_tokens })));
+            }
             if let Some(event) = this.transcript.as_mut().and_then(|steps| steps.next()) {
                 this.is_over = matches!(event, LocalEvent::Finished(_));
                 return Poll::Ready(Some(chat_event(event)));
@@ -130,6 +139,7 @@ fn finish(finished: &Finished) -> Result<ChatEvent, ChatError> {
     };
     let reason = match &finished.reason {
         FinishReason::Stop => ReplyEnd::Stop,
+        FinishReason::StopText(number) => ReplyEnd::StopText(*number),
         FinishReason::Length => ReplyEnd::Length,
         FinishReason::ToolCalls => ReplyEnd::ToolCalls,
         FinishReason::Cancelled => return failed("the answer was cancelled by someone else"),

@@ -22,6 +22,10 @@ pub(super) struct AnswerMeter {
     last_piece: Option<Instant>,
     first_piece: Option<Duration>,
     end: Option<&'static str>,
+    /// As far as they are known before the end.
+    prompt_tokens: u64,
+    /// Pieces so far: about the tokens of an answer that is cut short.
+    pieces: u64,
     told: bool,
 }
 
@@ -37,6 +41,8 @@ impl AnswerMeter {
             last_piece: None,
             first_piece: None,
             end: None,
+            prompt_tokens: 0,
+            pieces: 0,
             told: false,
         }
     }
@@ -44,12 +50,14 @@ impl AnswerMeter {
     pub fn event(&mut self, event: &ChatEvent) {
         match event {
             ChatEvent::Output(_) => self.piece(Instant::now()),
+            ChatEvent::Begun { prompt_tokens } => self.prompt_tokens = *prompt_tokens,
             ChatEvent::Tokens(_) => {}
             ChatEvent::Finished { reason, .. } => self.end = Some(reason.openai_name()),
         }
     }
 
     fn piece(&mut self, now: Instant) {
+        self.pieces += 1;
         match self.last_piece.replace(now) {
             Some(last) => self.metrics.next_token(now - last),
             None => {
@@ -64,23 +72,39 @@ impl AnswerMeter {
     pub fn finished(&mut self, usage: ChatUsage) {
         let end = self.end.take().unwrap_or("stop");
         self.metrics.count_answer(end);
+        self.count(usage);
+        self.tell(end, usage, None);
+    }
+
+    fn count(&self, usage: ChatUsage) {
         self.metrics.count_tokens(&self.model, &self.key, usage);
         let cost = self.ledger.count(&self.key, &self.model, &usage);
         if let (Some(cost), Some(currency)) = (cost, self.ledger.currency()) {
-            let Self { model, key, .. } = &*self;
+            let Self { model, key, .. } = self;
             self.metrics.count_cost(model, key, currency, cost);
         }
-        self.tell(end, Some(usage), None);
+    }
+
+    /// What an answer that broke off cost, as far as it is known.
+    fn cut_short(&mut self, end: &'static str, error: Option<&str>) {
+        let usage = ChatUsage {
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.pieces,
+            ..ChatUsage::default()
+        };
+        self.metrics.count_answer(end);
+        if usage != ChatUsage::default() {
+            self.count(usage);
+        }
+        self.tell(end, usage, error);
     }
 
     pub fn failed(&mut self, error: &ApiError) {
-        self.metrics.count_answer("error");
-        self.tell("error", None, Some(&error.message));
+        self.cut_short("error", Some(&error.message));
     }
 
-    fn tell(&mut self, end: &'static str, usage: Option<ChatUsage>, error: Option<&str>) {
+    fn tell(&mut self, end: &'static str, usage: ChatUsage, error: Option<&str>) {
         self.told = true;
-        let usage = usage.unwrap_or_default();
         tracing::info!(
             request_id = self.request_id,
             key = self.key,
@@ -100,8 +124,7 @@ impl AnswerMeter {
 impl Drop for AnswerMeter {
     fn drop(&mut self) {
         if !self.told {
-            self.metrics.count_answer("cancelled");
-            self.tell("cancelled", None, None);
+            self.cut_short("cancelled", None);
         }
     }
 }

@@ -47,6 +47,7 @@ async fn answer(
         id: app.new_id("chatcmpl-"),
         created: unix_seconds(),
         model: request.chat.model.clone(),
+        stops: request.chat.stop.clone(),
     };
     let CompletionRequest {
         choices,

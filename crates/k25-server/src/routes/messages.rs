@@ -44,6 +44,7 @@ async fn answer(
     let head = MessageHead {
         id: app.new_id("msg_"),
         model: request.chat.model.clone(),
+        stops: request.chat.stop.clone(),
     };
     let question = Question {
         chat: request.chat,

@@ -20,7 +20,11 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Response {
     respond(identify(&app, &id, &headers).map(|_| {
-        let models: Vec<_> = app.models.iter().map(|model| object(&model.info)).collect();
+        let models: Vec<_> = app
+            .models
+            .iter()
+            .map(|model| object(&app, &model.info))
+            .collect();
         json!({"object": "list", "data": models})
     }))
 }
@@ -33,12 +37,12 @@ pub(super) async fn show(
 ) -> Response {
     let shown = identify(&app, &id, &headers)
         .and_then(|_| app.model(&name))
-        .map(|model| object(&model.info));
+        .map(|model| object(&app, &model.info));
     respond(shown)
 }
 
-fn object(info: &ModelInfo) -> Value {
-    json!({
+fn object(app: &App, info: &ModelInfo) -> Value {
+    let mut object = json!({
         "id": info.name,
         "object": "model",
         "created": info.created,
@@ -47,7 +51,19 @@ fn object(info: &ModelInfo) -> Value {
         "supports_image_in": info.supports_image_in,
         "supports_video_in": info.supports_video_in,
         "supports_reasoning": info.supports_reasoning,
-    })
+    });
+    let table = app.options.prices.as_ref();
+    if let Some((table, prices)) =
+        table.and_then(|table| Some((table, table.models.get(&info.name)?)))
+    {
+        object["pricing"] = json!({
+            "currency": table.currency,
+            "input": prices.input,
+            "cached_input": prices.cached_input,
+            "output": prices.output,
+        });
+    }
+    object
 }
 
 fn respond(body: Result<Value, ApiError>) -> Response {

@@ -44,7 +44,7 @@ pub(super) async fn count(
     let (document, mut held) = read_json(app, headers, body).await?;
     let mut chat = read(document)?;
     let _grant = asker.account.meter.admit(0, Instant::now())?;
-    media::resolve(app, &mut chat.conversation, &mut held).await?;
+    media::resolve(app, &asker.account.name, &mut chat.conversation, &mut held).await?;
     count_apart(app, chat).await
 }
 

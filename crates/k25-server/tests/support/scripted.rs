@@ -120,11 +120,15 @@ type Step = Result<ChatEvent, ChatError>;
 fn play(script: &Script, request: &ChatRequest) -> (VecDeque<Step>, bool) {
     let echoed = format!("</think>{}", echo(request));
     let output = if script.echo { &echoed } else { &script.output };
+    let (output, met) = match script.echo {
+        true => (output.as_str(), None),
+        false => before_stop(output, &request.stop),
+    };
     let output = match request.thinking {
-        true => output.as_str(),
+        true => output,
         false => output
             .split_once("</think>")
-            .map_or(output.as_str(), |(_, rest)| rest),
+            .map_or(output, |(_, rest)| rest),
     };
     let tokens: Vec<String> = match script.cut {
         None => vec![output.to_owned()],
@@ -137,7 +141,8 @@ fn play(script: &Script, request: &ChatRequest) -> (VecDeque<Step>, bool) {
         }
     };
     let mut parser = StreamParser::new(request.thinking);
-    let mut events = VecDeque::new();
+    let prompt_tokens = prompt_tokens(&request.conversation);
+    let mut events = VecDeque::from([Ok(ChatEvent::Begun { prompt_tokens })]);
     let (mut calls, mut reasoning) = (false, 0);
     for (index, token) in tokens.iter().enumerate() {
         if script.fail == Some(index) {
@@ -171,12 +176,11 @@ fn play(script: &Script, request: &ChatRequest) -> (VecDeque<Step>, bool) {
     let reason = match (calls, script.length) {
         (_, true) => ReplyEnd::Length,
         (true, false) => ReplyEnd::ToolCalls,
-        (false, false) => ReplyEnd::Stop,
+        (false, false) => met.map_or(ReplyEnd::Stop, ReplyEnd::StopText),
     };
-    let prompt = prompt_tokens(&request.conversation);
     let usage = ChatUsage {
-        prompt_tokens: prompt,
-        cached_tokens: prompt / 2,
+        prompt_tokens,
+        cached_tokens: prompt_tokens / 2,
         completion_tokens: tokens.len() as u64,
         reasoning_tokens: reasoning,
     };
@@ -184,6 +188,16 @@ fn play(script: &Script, request: &ChatRequest) -> (VecDeque<Step>, bool) {
         events.push_back(Ok(ChatEvent::Finished { reason, usage }));
     }
     (events, script.hang)
+}
+
+/// What stands before the first stop text, and the number of that text.
+fn before_stop<'o>(output: &'o str, stops: &[String]) -> (&'o str, Option<usize>) {
+    let found = stops.iter().enumerate();
+    let found = found.filter_map(|(number, stop)| Some((output.find(stop)?, number)));
+    match found.min() {
+        Some((at, number)) => (&output[..at], Some(number)),
+        None => (output, None),
+    }
 }
 
 fn logprobs(token: &str, top: u32) -> TokenLogprobs {

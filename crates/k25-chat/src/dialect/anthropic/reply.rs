@@ -15,6 +15,8 @@ pub struct MessageHead {
     pub id: String,
     /// The model's name, as the client asked for it.
     pub model: String,
+    /// The stop texts of the request.
+    pub stops: Vec<String>,
 }
 
 /// A block of an answer.
@@ -51,7 +53,7 @@ impl MessageBuilder {
     pub fn add(&mut self, event: &ChatEvent) {
         let output = match event {
             ChatEvent::Output(output) => output,
-            ChatEvent::Tokens(_) => return,
+            ChatEvent::Begun { .. } | ChatEvent::Tokens(_) => return,
             ChatEvent::Finished { reason, .. } => {
                 self.end = Some(*reason);
                 return;
@@ -80,11 +82,8 @@ impl MessageBuilder {
 
     /// The `message` object.
     pub fn write(self, usage: ChatUsage) -> String {
-        let stop = self
-            .end
-            .map_or(JsonValue::Null, |end| stop_reason(end).into());
         let blocks = self.blocks.into_iter().map(Block::into_value).collect();
-        message(&self.head, blocks, stop, usage).to_compact_json()
+        message(&self.head, blocks, self.end, usage).to_compact_json()
     }
 }
 
@@ -150,9 +149,12 @@ impl BlockWriter {
 
     /// Appends what an event means.
     pub fn write(&mut self, event: &ChatEvent, out: &mut String) {
-        self.begin(out);
+        if let ChatEvent::Begun { prompt_tokens } = event {
+            self.begin(*prompt_tokens, out);
+        }
+        self.begin(0, out);
         match event {
-            ChatEvent::Tokens(_) => {}
+            ChatEvent::Begun { .. } | ChatEvent::Tokens(_) => {}
             ChatEvent::Finished { reason, .. } => self.end = Some(*reason),
             ChatEvent::Output(output) => self.output(output, out),
         }
@@ -160,12 +162,10 @@ impl BlockWriter {
 
     /// Appends the end of the message.
     pub fn finish(&mut self, usage: ChatUsage, out: &mut String) {
-        self.begin(out);
+        self.begin(0, out);
         self.close(out);
-        let stop = self
-            .end
-            .map_or(JsonValue::Null, |end| stop_reason(end).into());
-        let delta = object([("stop_reason", stop), ("stop_sequence", JsonValue::Null)]);
+        let [reason, sequence] = stop(&self.head, self.end);
+        let delta = object([("stop_reason", reason), ("stop_sequence", sequence)]);
         event(
             "message_delta",
             [("delta", delta), ("usage", usage_value(usage))],
@@ -174,15 +174,15 @@ impl BlockWriter {
         event("message_stop", [], out);
     }
 
-    fn begin(&mut self, out: &mut String) {
+    /// What the prompt costs is told here if it is known by then, and in any case at the end.
+    fn begin(&mut self, prompt_tokens: u64, out: &mut String) {
         if !self.begun {
             self.begun = true;
-            let start = message(
-                &self.head,
-                Vec::new(),
-                JsonValue::Null,
-                ChatUsage::default(),
-            );
+            let usage = ChatUsage {
+                prompt_tokens,
+                ..ChatUsage::default()
+            };
+            let start = message(&self.head, Vec::new(), None, usage);
             event("message_start", [("message", start)], out);
         }
     }
@@ -256,17 +256,18 @@ impl BlockWriter {
 fn message(
     head: &MessageHead,
     content: Vec<JsonValue>,
-    stop_reason: JsonValue,
+    end: Option<ReplyEnd>,
     usage: ChatUsage,
 ) -> JsonValue {
+    let [reason, sequence] = stop(head, end);
     object([
         ("id", head.id.as_str().into()),
         ("type", "message".into()),
         ("role", "assistant".into()),
         ("model", head.model.as_str().into()),
         ("content", content.into()),
-        ("stop_reason", stop_reason),
-        ("stop_sequence", JsonValue::Null),
+        ("stop_reason", reason),
+        ("stop_sequence", sequence),
         ("usage", usage_value(usage)),
     ])
 }
@@ -283,9 +284,22 @@ fn usage_value(usage: ChatUsage) -> JsonValue {
     ])
 }
 
+/// Why an answer ended, and the stop text if it was one.
+fn stop(head: &MessageHead, end: Option<ReplyEnd>) -> [JsonValue; 2] {
+    let Some(end) = end else {
+        return [JsonValue::Null, JsonValue::Null];
+    };
+    let text = end.stop_text(&head.stops);
+    [
+        stop_reason(end).into(),
+        text.map_or(JsonValue::Null, JsonValue::from),
+    ]
+}
+
 fn stop_reason(end: ReplyEnd) -> &'static str {
     match end {
         ReplyEnd::Stop => "end_turn",
+        ReplyEnd::StopText(_) => "stop_sequence",
         ReplyEnd::ToolCalls => "tool_use",
         ReplyEnd::Length => "max_tokens",
         ReplyEnd::ContentFilter => "refusal",

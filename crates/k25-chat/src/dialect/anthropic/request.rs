@@ -191,7 +191,7 @@ fn part(kind: &str, block: &mut Fields) -> Read<Part> {
 
 fn image(block: &mut Fields) -> Read<Part> {
     const HINT: &str = "send {\"type\": \"base64\", \"media_type\": \"image/png\", \"data\": …} or \
-                        {\"type\": \"url\", \"url\": …}";
+                        {\"type\": \"url\", \"url\": …}, {\"type\": \"file\", \"file_id\": …}";
     let source = block.object("source", HINT)?;
     let mut source = source.ok_or_else(|| block.fault("source", "missing", HINT))?;
     let address = match source.string("type")?.as_deref() {
@@ -201,6 +201,7 @@ fn image(block: &mut Fields) -> Read<Part> {
             format!("data:{kind};base64,{data}")
         }
         Some("url") => source.required_string("url", HINT)?,
+        Some("file") => format!("ms://{}", source.required_string("file_id", HINT)?),
         _ => return Err(source.fault("type", "missing or unknown", HINT)),
     };
     Ok(Part::Media(Media {

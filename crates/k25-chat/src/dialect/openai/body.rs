@@ -22,6 +22,9 @@ pub(super) struct WholeChoice<'a> {
     pub message: Message<'a>,
     pub logprobs: Option<Logprobs<'a>>,
     pub finish_reason: Option<&'static str>,
+    /// The stop text that was met, as vLLM tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<&'a str>,
 }
 
 /// The reasoning stands before the answer, as it was said.
@@ -60,6 +63,8 @@ pub(super) struct DeltaChoice<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Logprobs<'a>>,
     pub finish_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
@@ -151,10 +156,18 @@ impl From<Usage> for ChatUsage {
 }
 
 impl ReplyEnd {
+    /// The stop text that was met, of those that the request named.
+    pub fn stop_text(self, stops: &[String]) -> Option<&str> {
+        match self {
+            ReplyEnd::StopText(number) => stops.get(number).map(String::as_str),
+            _ => None,
+        }
+    }
+
     /// The word for it in the OpenAI forms.
     pub fn openai_name(self) -> &'static str {
         match self {
-            ReplyEnd::Stop => "stop",
+            ReplyEnd::Stop | ReplyEnd::StopText(_) => "stop",
             ReplyEnd::ToolCalls => "tool_calls",
             ReplyEnd::Length => "length",
             ReplyEnd::ContentFilter => "content_filter",

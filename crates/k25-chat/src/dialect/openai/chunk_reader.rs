@@ -35,6 +35,7 @@ pub enum ChunkError {
 /// Reads the chunks of one answer (the choice with index 0).
 #[derive(Debug, Default)]
 pub struct ChunkReader {
+    stops: Vec<String>,
     /// The call whose arguments come: its index on the wire, and its number here.
     open_call: Option<(usize, usize)>,
     calls: usize,
@@ -58,6 +59,9 @@ struct Choice {
     index: u32,
     delta: Option<Delta>,
     finish_reason: Option<String>,
+    /// The stop text that was met (vLLM, SGLang, k25), or the id of a token.
+    #[serde(alias = "matched_stop")]
+    stop_reason: Option<Value>,
     logprobs: Option<Logprobs>,
     usage: Option<Usage>,
 }
@@ -109,6 +113,14 @@ impl ChunkReader {
     /// Begins an answer.
     pub fn new() -> Self {
         ChunkReader::default()
+    }
+
+    /// Begins an answer to a request with these stop texts.
+    pub fn with_stops(stops: Vec<String>) -> Self {
+        ChunkReader {
+            stops,
+            ..ChunkReader::default()
+        }
     }
 
     /// Reads the data of one server-sent event; `[DONE]` is none of them.
@@ -164,13 +176,15 @@ impl ChunkReader {
         }
         if let Some(reason) = choice.finish_reason {
             self.end_call();
+            let met = choice.stop_reason.as_ref().and_then(Value::as_str);
+            let met = met.and_then(|met| self.stops.iter().position(|stop| stop == met));
             self.end = Some(match reason.as_str() {
                 "length" => ReplyEnd::Length,
                 "tool_calls" | "function_call" => ReplyEnd::ToolCalls,
                 "content_filter" => ReplyEnd::ContentFilter,
                 // Some endpoints say "stop" where tools were called.
                 _ if self.calls > 0 => ReplyEnd::ToolCalls,
-                _ => ReplyEnd::Stop,
+                _ => met.map_or(ReplyEnd::Stop, ReplyEnd::StopText),
             });
         }
         Ok(())

@@ -15,6 +15,8 @@ pub struct ReplyHead {
     pub created: u64,
     /// The model's name, as the client asked for it.
     pub model: String,
+    /// The stop texts of the request.
+    pub stops: Vec<String>,
 }
 
 /// One of the answers to a request.
@@ -60,6 +62,10 @@ impl CompletionWriter {
                 message: Message::of(&choice.reply.message),
                 logprobs: choice.logprobs.as_deref().map(Logprobs::of),
                 finish_reason: choice.reply.end.map(ReplyEnd::openai_name),
+                stop_reason: choice
+                    .reply
+                    .end
+                    .and_then(|end| end.stop_text(&self.head.stops)),
             })
             .collect();
         json(&self.head.object("chat.completion", choices, Some(usage)))
@@ -108,6 +114,7 @@ impl ChunkWriter {
     pub fn write(&mut self, event: &ChatEvent) -> Option<String> {
         match event {
             ChatEvent::Output(output) => self.delta(output).map(|delta| self.chunk(delta, &[])),
+            ChatEvent::Begun { .. } => None,
             ChatEvent::Tokens(tokens) if tokens.is_empty() => None,
             ChatEvent::Tokens(tokens) => Some(self.chunk(Delta::default(), tokens)),
             ChatEvent::Finished { reason, usage } => {
@@ -116,6 +123,7 @@ impl ChunkWriter {
                     delta: self.with_role(Delta::default()),
                     logprobs: None,
                     finish_reason: Some(reason.openai_name()),
+                    stop_reason: reason.stop_text(&self.head.stops),
                     usage: Some((*usage).into()),
                 };
                 Some(json(&self.head.object(
@@ -140,6 +148,7 @@ impl ChunkWriter {
             delta: self.with_role(delta),
             logprobs: (!tokens.is_empty()).then(|| Logprobs::of(tokens)),
             finish_reason: None,
+            stop_reason: None,
             usage: None,
         };
         json(&self.head.object("chat.completion.chunk", [choice], None))

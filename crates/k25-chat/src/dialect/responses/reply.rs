@@ -60,6 +60,7 @@ impl ResponseWriter {
     pub fn write(&mut self, event: &ChatEvent, out: &mut String) {
         self.begin(out);
         match event {
+            ChatEvent::Begun { .. } => {}
             ChatEvent::Tokens(tokens) => self.tokens(tokens),
             ChatEvent::Finished { reason, .. } => self.end = Some(*reason),
             ChatEvent::Output(output) => self.output(output, out),
