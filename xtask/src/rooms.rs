@@ -141,6 +141,12 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[],
     },
     Room {
+        name: "k25-code",
+        may_use: &["k25-agent", "k25-chat", "k25-config", "k25-sandbox"],
+        must_not_hold: &[HTTP, SOCKETS, TENSORS],
+        must_not_name: &[],
+    },
+    Room {
         name: "k25-engine",
         may_use: &["k25-config", "k25-kernels", "k25-model"],
         must_not_hold: &[ASYNC, HTTP, SOCKETS],
@@ -234,6 +240,7 @@ pub const ROOMS: &[Room] = &[
             "k25-bench",
             "k25-chat",
             "k25-client",
+            "k25-code",
             "k25-config",
             "k25-engine",
             "k25-eval",

@@ -227,7 +227,7 @@ impl Guarded {
                 let question = Question {
                     task: context.task.clone(),
                     tool: self.tool.name().to_owned(),
-                    arguments: shortened(&arguments.to_string(), MAX_SHOWN).into(),
+                    arguments: shortened(&arguments.to_string(), MAX_SHOWN),
                 };
                 if self.approver.approve(question).await {
                     return Ok(());
