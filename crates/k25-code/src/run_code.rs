@@ -158,7 +158,7 @@ fn report(output: &Output, limits: &Limits) -> String {
         (None, Ended::Exited(0 | 1)) => {}
         (None, Ended::Exited(code)) => notes.push(format!("exit code {code}")),
         (None, Ended::Signalled(31)) => {
-            notes.push("stopped: a call that is not allowed".to_owned())
+            notes.push("stopped: a call that is not allowed".to_owned());
         }
         (None, Ended::Signalled(signal)) => notes.push(format!("ended by signal {signal}")),
     }

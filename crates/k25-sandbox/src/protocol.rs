@@ -290,3 +290,155 @@ fn together(done: Done, mut stdout: Captured, mut stderr: Captured, files: Vec<F
         isolation: done.isolation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        wall: std::time::Duration::from_secs(1),
+        cpu_seconds: 1,
+        memory_bytes: 1 << 20,
+        processes: 1,
+        output_bytes: 100,
+        files_bytes: 1_000,
+        files: 4,
+    };
+
+    fn plan() -> Plan {
+        Plan {
+            program: Program::JavaScript {
+                code: "1".to_owned(),
+            },
+            limits: LIMITS,
+            isolation: Isolation::Namespaces,
+            folder: "/tmp/x".into(),
+            landlock_at_most: None,
+        }
+    }
+
+    fn done() -> Done {
+        Done {
+            ended: Ended::Exited(0),
+            killed_by: Some(KilledBy::Time),
+            usage: Usage::default(),
+            isolation: Isolation::Confined,
+            missing_bytes: (3, 0),
+            kept: vec![],
+            left_out: vec![],
+        }
+    }
+
+    fn some_files() -> impl Strategy<Value = Vec<File>> {
+        let file = ("[a-z]{1,8}(/[a-z]{1,8}){0,2}", vec(any::<u8>(), 0..200));
+        let named = file.prop_map(|(name, bytes)| {
+            let name = FileName::new(name).expect("plain names");
+            File { name, bytes }
+        });
+        vec(named, 0..4)
+    }
+
+    fn request_bytes(files: &[File]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, &plan(), files).expect("memory");
+        bytes
+    }
+
+    fn report_bytes(files: &[File], head: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let stdout = Captured {
+            head: head.to_vec(),
+            ..Captured::default()
+        };
+        for file in files {
+            write_file_out(&mut bytes, file).expect("memory");
+        }
+        write_done(&mut bytes, &stdout, &Captured::default(), &done()).expect("memory");
+        bytes
+    }
+
+    /// What must hold of every report, whoever sent it.
+    fn is_within_limits(report: &Report) -> bool {
+        let Report::Output(output) = report else {
+            return true;
+        };
+        let bytes: usize = output.files.iter().map(|file| file.bytes.len()).sum();
+        let streams = [&output.stdout, &output.stderr];
+        output.files.len() <= LIMITS.files
+            && bytes as u64 <= LIMITS.files_bytes
+            && streams
+                .iter()
+                .all(|s| s.head.len() <= 100 && s.tail.len() <= 100)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(files in some_files(), head in vec(any::<u8>(), 0..100)) {
+            let (read_plan, read_files) = read_request(&mut request_bytes(&files).as_slice()).unwrap();
+            prop_assert_eq!(read_plan, plan());
+            prop_assert_eq!(&read_files, &files);
+            let Ok(Report::Output(output)) = read_report(&mut report_bytes(&files, &head).as_slice(), &LIMITS)
+            else {
+                panic!("no output");
+            };
+            prop_assert_eq!(output.files, files);
+            prop_assert_eq!((output.stdout.head, output.stdout.missing_bytes), (head, 3));
+        }
+
+        #[test]
+        fn what_breaks_off_is_an_error(files in some_files(), part in 0.0..1.0) {
+            let cut = |bytes: Vec<u8>| bytes[..(bytes.len() as f64 * part) as usize].to_vec();
+            prop_assert!(read_request(&mut cut(request_bytes(&files)).as_slice()).is_err());
+            prop_assert!(read_report(&mut cut(report_bytes(&files, b"x")).as_slice(), &LIMITS).is_err());
+        }
+
+        #[test]
+        fn nothing_that_is_sent_breaks_the_reader(
+            files in some_files(),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            noise in vec(any::<u8>(), 0..64),
+        ) {
+            let mut bytes = report_bytes(&files, b"hello");
+            for (place, byte) in &changes {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            for bytes in [bytes, noise] {
+                if let Ok(report) = read_report(&mut bytes.as_slice(), &LIMITS) {
+                    prop_assert!(is_within_limits(&report));
+                }
+                let _ = read_request(&mut bytes.as_slice());
+            }
+        }
+
+        #[test]
+        fn names_that_lead_elsewhere_are_refused(name in "[a./\\\\ \0]{0,12}") {
+            let mut bytes = Vec::new();
+            let length = (name.len() as u16).to_le_bytes();
+            write_frame(&mut bytes, tag::FILE, &[&length, name.as_bytes(), b"x"]).unwrap();
+            bytes.extend(report_bytes(&[], b""));
+            let is_read = read_report(&mut bytes.as_slice(), &LIMITS).is_ok();
+            prop_assert_eq!(is_read, FileName::new(name.as_str()).is_ok());
+        }
+    }
+
+    #[test]
+    fn announced_lengths_take_no_memory() {
+        for (tag, length) in [
+            (tag::FILE, u32::MAX),
+            (tag::DONE, u32::MAX),
+            (tag::STDOUT_HEAD, 101),
+        ] {
+            let mut bytes = vec![tag];
+            bytes.extend(length.to_le_bytes());
+            let error = read_report(&mut bytes.as_slice(), &LIMITS).unwrap_err();
+            assert!(matches!(error, FrameError::TooMuch), "{error}");
+        }
+        let five = [(); 5].map(|()| File::new(FileName::new("a").unwrap(), "x"));
+        let error = read_report(&mut report_bytes(&five, b"").as_slice(), &LIMITS).unwrap_err();
+        assert!(matches!(error, FrameError::TooMuch), "{error}");
+    }
+}

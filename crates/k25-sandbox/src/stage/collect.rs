@@ -202,3 +202,123 @@ pub(super) fn size(folder: &Path) -> (u64, usize) {
     }
     (bytes, count)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Something that a program may leave in its folder.
+    #[derive(Debug, Clone)]
+    enum Thing {
+        File(Vec<u8>, usize),
+        Folder(Vec<u8>),
+        Link(Vec<u8>),
+        HardLink(Vec<u8>),
+        Pipe(Vec<u8>),
+        Socket(Vec<u8>),
+    }
+
+    fn thing() -> impl Strategy<Value = Thing> {
+        // Two folders deep, with names that are no text, too.
+        let part = prop_oneof![
+            4 => "[a-c]{1,2}".prop_map(String::into_bytes),
+            1 => vec(1..=255_u8, 1..4).prop_filter("one name", |name| !name.contains(&b'/')),
+            1 => Just(b"a b".to_vec()),
+            1 => Just(b" a".to_vec()),
+            1 => Just(b"a\n".to_vec()),
+        ];
+        let path = vec(part, 1..3).prop_map(|parts| parts.join(&b"/"[..]));
+        (path, 0..6_usize, 0..600_usize).prop_map(|(path, kind, size)| match kind {
+            0 => Thing::Folder(path),
+            1 => Thing::Link(path),
+            2 => Thing::HardLink(path),
+            3 => Thing::Pipe(path),
+            4 => Thing::Socket(path),
+            _ => Thing::File(path, size),
+        })
+    }
+
+    fn make(folder: &Path, secret: &Path, thing: &Thing) {
+        let at = |path: &Vec<u8>| {
+            let path = folder.join(OsStr::from_bytes(path));
+            let _ = fs::create_dir_all(path.parent().expect("below the folder"));
+            path
+        };
+        // What cannot be made, for something else is there, is not.
+        let _ = match thing {
+            // A new one: the test must not write through a link of its own.
+            Thing::File(path, size) => fs::File::create_new(at(path))
+                .and_then(|mut file| io::Write::write_all(&mut file, &vec![b'x'; *size])),
+            Thing::Folder(path) => fs::create_dir_all(at(path)),
+            Thing::Link(path) => std::os::unix::fs::symlink(secret, at(path)),
+            Thing::HardLink(path) => fs::hard_link(secret, at(path)),
+            Thing::Pipe(path) => {
+                let kind = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(CWD, at(path), kind, Mode::RWXU, 0).map_err(Into::into)
+            }
+            Thing::Socket(path) => std::os::unix::net::UnixListener::bind(at(path)).map(|_| ()),
+        };
+    }
+
+    proptest! {
+        #[test]
+        fn only_plain_files_within_limits_come_out(things in vec(thing(), 0..20)) {
+            let dir = tempfile::tempdir().unwrap();
+            let (folder, secret) = (dir.path().join("folder"), dir.path().join("secret"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(&secret, "the secret").unwrap();
+            things.iter().for_each(|thing| make(&folder, &secret, thing));
+            let limits = Limits { files: 5, files_bytes: 1_000, ..Limits::default() };
+            let known = known(&[File::new(FileName::new("a").unwrap(), "xx")]);
+            let mut given = Vec::new();
+            let found = files(&folder, &limits, &known, |file| { given.push(file); Ok(()) }).unwrap();
+            let bytes: usize = given.iter().map(|file| file.bytes.len()).sum();
+            prop_assert!(given.len() + found.kept.len() <= 5 && bytes <= 1_000);
+            for file in &given {
+                prop_assert!(file.bytes.iter().all(|byte| *byte == b'x'), "{file:?}");
+                let path = folder.join(file.name.as_str());
+                prop_assert!(fs::symlink_metadata(&path).unwrap().is_file());
+            }
+            let is_sorted = given.windows(2).all(|pair| pair[0].name != pair[1].name);
+            prop_assert!(is_sorted);
+            open_up(&folder);
+            prop_assert_eq!(fs::read_to_string(&secret).unwrap(), "the secret");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
+        fs::write(dir.path().join("big"), vec![0; 11]).unwrap();
+        fs::write(dir.path().join("own"), "12345").unwrap();
+        let limits = Limits {
+            files_bytes: 10,
+            ..Limits::default()
+        };
+        let mut names = Vec::new();
+        let found = files(dir.path(), &limits, &Known::new(), |file| {
+            names.push(file.name.to_string());
+            Ok(())
+        });
+        let left: Vec<String> = found
+            .unwrap()
+            .left_out
+            .into_iter()
+            .map(|left| format!("{}: {}", left.name, left.why))
+            .collect();
+        assert_eq!(names, ["own"]);
+        assert_eq!(
+            left,
+            [
+                "big: more bytes than may come out",
+                "link: neither a file nor a folder"
+            ]
+        );
+    }
+}
