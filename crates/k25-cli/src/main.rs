@@ -21,6 +21,9 @@ const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
+    if k25_sandbox::is_stage() {
+        k25_sandbox::stage_main();
+    }
     let command = Cli::parse().command;
     if matches!(command, Command::ReadPdf) {
         return k25_pdf::serve();
