@@ -12,14 +12,17 @@ mod compute;
 mod form;
 mod serve;
 mod swarm;
+mod tools;
 
 pub use compute::{Activations, Cache, ComputeArgs, Dense};
 pub use form::FormArgs;
 pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs, UsageBy};
 pub use swarm::{
-    AgentArgs, AgentModelArgs, BudgetArgs, Context, EditArgs, ExportArgs, ListArgs, ResumeArgs,
-    ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
+    AgentArgs, AgentCommand, AgentModelArgs, AgentStartArgs, BudgetArgs, CancelArgs, Conflicts,
+    Context, EditArgs, ExportArgs, GoOnArgs, McpArgs, ReplayArgs, RunListArgs, ShowArgs, StartArgs,
+    SwarmArgs, SwarmCommand, SwarmMode,
 };
+pub use tools::{SearchKind, ToolArgs, ToolKind};
 
 /// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
 #[derive(Debug, Parser)]
@@ -51,6 +54,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Let sub-agents fill a table from documents, each value with the line it stands on
     Swarm(Box<SwarmArgs>),
+    /// Offer the swarm to other agents, as an MCP server on standard input and output
+    Mcp(McpArgs),
     /// Serve a model over HTTP, in the forms of OpenAI's, Kimi's and Anthropic's clients
     Serve(ServeArgs),
     /// Make, list and remove the API keys of a server

@@ -7,6 +7,7 @@ pub mod documents;
 mod generate;
 mod inspect;
 mod keys;
+mod mcp;
 mod render;
 mod serve;
 mod swarm;
@@ -43,6 +44,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Chat(args) => chat::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Swarm(args) => swarm::run(*args),
+        Command::Mcp(args) => mcp::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Render(args) => render::run(&args),

@@ -44,6 +44,7 @@ fn serve(client: Arc<dyn ChatClient>) -> String {
             let model = Model {
                 info,
                 aliases: Vec::new(),
+                upstreams: Vec::new(),
                 client,
                 counter,
             };

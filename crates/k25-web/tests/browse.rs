@@ -90,6 +90,10 @@ struct Desk {
 }
 
 fn desk() -> Desk {
+    desk_for(Duration::from_secs(30))
+}
+
+fn desk_for(page_time: Duration) -> Desk {
     let dir = tempfile::tempdir().expect("a folder");
     let read = |bytes: &[u8]| {
         let limits = k25_pdf::Limits::default();
@@ -103,7 +107,7 @@ fn desk() -> Desk {
     let options = BrowseOptions {
         allowed: only_second,
         allowed_port: |_| true,
-        page_time: Duration::from_secs(30),
+        page_time,
         ..BrowseOptions::default()
     };
     Desk {
@@ -294,7 +298,7 @@ async fn hostile_pages_end() {
         }),
     )
     .await;
-    let desk = Arc::new(desk());
+    let desk = Arc::new(desk_for(Duration::from_secs(15)));
     let page = |path: &str| format!("http://127.0.0.2:{}{path}", public.port);
     let began = Instant::now();
     let dialogs = desk

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::ToolArgs;
+
 /// `k25 swarm`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -17,7 +19,8 @@ Examples:
   k25 swarm \"For each crate: version, license, edition\" --docs ./crates --model ./nano
   k25 swarm \"Compare the phones\" --docs ./pages --columns \"phone*, price:number[EUR], date:date\" \\
       --model https://api.moonshot.ai/v1 --model-name kimi-k2.5 --max-cost 2
-  k25 swarm list
+  k25 swarm \"Which of these crates are unmaintained?\" --docs ./crates --mode auto --model ./nano
+  k25 swarm runs
   k25 swarm show 7f3a --cell anyhow.license
   k25 swarm edit 7f3a --add-column homepage:url
   k25 swarm resume 7f3a")]
@@ -33,17 +36,21 @@ pub struct SwarmArgs {
 /// What can be done with an earlier run.
 #[derive(Debug, Subcommand)]
 pub enum SwarmCommand {
-    /// Go on with a run that rests or whose process ended
-    Resume(ResumeArgs),
+    /// List the runs
+    #[command(alias = "list")]
+    Runs(RunListArgs),
     /// Show a run's table, one cell with its evidence, or its figures
     Show(ShowArgs),
+    /// Go on with a run that rests or whose process ended
+    Resume(GoOnArgs),
+    /// End a run, also one that works in another terminal; what it found stays
+    Cancel(CancelArgs),
     /// Change a table; only what the change touches is looked up again
     Edit(EditArgs),
     /// Write a run's table to a file
     Export(ExportArgs),
-    /// List the runs
-    #[command(visible_alias = "runs")]
-    List(ListArgs),
+    /// Show again how a run went, from its journal; no model is asked
+    Replay(ReplayArgs),
 }
 
 /// A new run.
@@ -58,7 +65,7 @@ pub struct StartArgs {
     /// [default: the model proposes them]
     #[arg(long, value_name = "COLUMNS")]
     pub columns: Option<String>,
-    /// Write the table here too; the ending says how: csv, md or json
+    /// Write the table here too; the ending says how: csv, md, json or xlsx
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Who works
@@ -67,6 +74,9 @@ pub struct StartArgs {
     /// Run this too and compare
     #[arg(long, value_enum, value_name = "MODE")]
     pub compare: Option<Compared>,
+    /// What becomes of different values for one cell
+    #[arg(long, value_enum, default_value_t = Conflicts::Keep)]
+    pub conflicts: Conflicts,
     /// How to go on when the main agent's history fills the context
     #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
     pub context_policy: Context,
@@ -76,6 +86,9 @@ pub struct StartArgs {
     /// Let the orchestrator answer without reasoning
     #[arg(long)]
     pub instant: bool,
+    /// Tools beyond the documents
+    #[command(flatten)]
+    pub tools: ToolArgs,
     /// The models
     #[command(flatten)]
     pub model: AgentModelArgs,
@@ -93,10 +106,29 @@ pub struct StartArgs {
 /// Who works on a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SwarmMode {
-    /// An orchestrator with sub-agents
+    /// The cheapest of the others that fits the question; says which, and why
+    Auto,
+    /// An orchestrator with sub-agents fills a table
     Swarm,
-    /// One agent
+    /// One agent fills a table
     Single,
+    /// One agent reads the documents and answers in words
+    Agent,
+    /// The model answers, with reasoning, from what it knows
+    Thinking,
+    /// The model answers at once
+    Instant,
+}
+
+/// What becomes of different values for one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Conflicts {
+    /// They are shown as a conflict
+    Keep,
+    /// The value that most agents gave stands
+    Majority,
+    /// The model sees the quotes and decides; its words are kept
+    Judge,
 }
 
 /// What a swarm is compared with.
@@ -144,6 +176,13 @@ pub struct AgentModelArgs {
     /// A cheaper model at the same endpoint for sub-agents
     #[arg(long, value_name = "NAME")]
     pub subagent_model: Option<String>,
+    /// Who is asked when the model fails again and again: another name at the same endpoint, URL#NAME,
+    /// or the folder of a checkpoint (may be repeated; asked in this order)
+    #[arg(long = "fallback-model", value_name = "NAME|URL#NAME|DIR")]
+    pub fallback_models: Vec<String>,
+    /// Environment variable with the key of fallback models at other endpoints
+    #[arg(long, value_name = "VARIABLE", default_value = "K25_FALLBACK_KEY")]
+    pub fallback_key_from: String,
     /// Environment variable with the endpoint's key
     #[arg(long, value_name = "VARIABLE", default_value = "MOONSHOT_API_KEY")]
     pub key_from: String,
@@ -198,9 +237,9 @@ pub struct RunsArgs {
     pub dir: PathBuf,
 }
 
-/// `k25 swarm resume`.
+/// A run that is worked on again.
 #[derive(Debug, Args)]
-pub struct ResumeArgs {
+pub struct GoOnArgs {
     /// The run
     pub run: String,
     /// Another model than before
@@ -215,6 +254,36 @@ pub struct ResumeArgs {
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
+}
+
+/// `k25 swarm cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The run
+    pub run: String,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
+}
+
+/// `k25 swarm replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal it is the live view of then; elsewhere a line for each thing that mattered.
+
+Examples:
+  k25 swarm replay 7f3a
+  k25 swarm replay 7f3a --speed 1
+  k25 swarm replay 7f3a --speed 0 | grep request")]
+pub struct ReplayArgs {
+    /// The run
+    pub run: String,
+    /// So many times as fast as it was; 0 does not wait at all
+    #[arg(long, value_name = "TIMES", default_value_t = 10.0)]
+    pub speed: f64,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 /// `k25 swarm show`.
@@ -250,8 +319,6 @@ Examples:
   k25 swarm edit 7f3a --redo anyhow.license --redo column:edition
   k25 swarm edit 7f3a --define \"size=unpacked size, without tests\"")]
 pub struct EditArgs {
-    /// The run
-    pub run: String,
     /// Add a column, written as for --columns (may be repeated)
     #[arg(long = "add-column", value_name = "COLUMN")]
     pub add_columns: Vec<String>,
@@ -267,18 +334,9 @@ pub struct EditArgs {
     /// Only record the change; `resume` looks values up later
     #[arg(long)]
     pub later: bool,
-    /// Another model than before
+    /// The run, and with what to go on
     #[command(flatten)]
-    pub model: AgentModelArgs,
-    /// What the run may cost in all
-    #[command(flatten)]
-    pub budget: BudgetArgs,
-    /// Where runs lie
-    #[command(flatten)]
-    pub runs: RunsArgs,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub json: bool,
+    pub on: GoOnArgs,
 }
 
 /// `k25 swarm export`.
@@ -286,16 +344,16 @@ pub struct EditArgs {
 pub struct ExportArgs {
     /// The run
     pub run: String,
-    /// The file; its ending says how: csv, md, json, or svg for the timeline
+    /// The file; its ending says how: csv, md, json, xlsx, or svg for the timeline
     pub out: PathBuf,
     /// Where runs lie
     #[command(flatten)]
     pub runs: RunsArgs,
 }
 
-/// `k25 swarm list`.
+/// `k25 swarm runs`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub struct RunListArgs {
     /// Where runs lie
     #[command(flatten)]
     pub runs: RunsArgs,
@@ -306,24 +364,47 @@ pub struct ListArgs {
 
 /// `k25 agent`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 One agent reads documents and answers in words, with a path and line for each fact.
 
 Examples:
   k25 agent \"Which crates use edition 2024?\" --docs ./crates --model ./Kimi-K2.5
-  k25 agent \"What changed in March?\" --docs ./notes --model http://localhost:8000/v1 --model-name m")]
+  k25 agent \"What changed in March?\" --docs ./notes --model http://localhost:8000/v1 --model-name m
+  k25 agent resume 7f3a")]
 pub struct AgentArgs {
+    /// What to do with an earlier run
+    #[command(subcommand)]
+    pub command: Option<AgentCommand>,
+    /// A new run
+    #[command(flatten)]
+    pub start: AgentStartArgs,
+}
+
+/// What can be done with an earlier answer.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Go on with a run that rests or whose process ended
+    Resume(GoOnArgs),
+}
+
+/// A new run of one agent.
+#[derive(Debug, Args)]
+pub struct AgentStartArgs {
     /// What to find out
-    pub question: String,
+    pub question: Option<String>,
     /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
     #[arg(long, value_name = "DIR")]
-    pub docs: PathBuf,
+    pub docs: Option<PathBuf>,
     /// Answer without reasoning
     #[arg(long)]
     pub instant: bool,
     /// How to go on when the history fills the context
     #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
     pub context_policy: Context,
+    /// Tools beyond the documents
+    #[command(flatten)]
+    pub tools: ToolArgs,
     /// The model
     #[command(flatten)]
     pub model: AgentModelArgs,
@@ -336,4 +417,32 @@ pub struct AgentArgs {
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
+}
+
+/// `k25 mcp`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tools: swarm_start (a question, below the folder of documents), swarm_state, swarm_table (values with
+document, line and quote), swarm_stop. It ends when its client closes standard input; runs that still
+go rest then, and `k25 swarm resume` goes on with them.
+
+Examples:
+  k25 mcp --docs ./papers --model ./Kimi-K2.5
+  claude mcp add k25 -- k25 mcp --docs ./papers --model https://api.moonshot.ai/v1 --max-cost 2")]
+pub struct McpArgs {
+    /// Folder of documents; clients name folders below it
+    #[arg(long, value_name = "DIR")]
+    pub docs: PathBuf,
+    /// Let the orchestrator answer without reasoning
+    #[arg(long)]
+    pub instant: bool,
+    /// The models
+    #[command(flatten)]
+    pub model: AgentModelArgs,
+    /// What each run may cost
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where runs lie
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }

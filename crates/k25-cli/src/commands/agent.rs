@@ -7,11 +7,25 @@ use super::swarm::context_policy;
 use super::swarm::folder::{RunFolder, RunNote};
 use super::swarm::model::Models;
 use super::swarm::work::{Begin, Work};
+use super::swarm::{resume, usage};
 use super::{Outcome, documents};
-use crate::args::AgentArgs;
+use crate::args::{AgentArgs, AgentCommand, AgentStartArgs};
 
 pub fn run(args: AgentArgs) -> Result<Outcome> {
-    let documents = documents::open(&args.docs)?;
+    match args.command {
+        None => start(args.start),
+        Some(AgentCommand::Resume(args)) => resume(args),
+    }
+}
+
+fn start(args: AgentStartArgs) -> Result<Outcome> {
+    let question = args.question.ok_or_else(|| {
+        usage("there is no question\n  hint: k25 agent \"What …?\" --docs DIR --model DIR|URL")
+    })?;
+    let docs = args.docs.ok_or_else(|| {
+        usage("there are no documents\n  hint: name their folder with --docs DIR")
+    })?;
+    let documents = documents::open(&docs)?;
     let models = Models::open(&args.model, None)?;
     let settings = Settings {
         mode: Mode::Answer,
@@ -21,7 +35,7 @@ pub fn run(args: AgentArgs) -> Result<Outcome> {
         small: models.is_small(),
         ..Settings::default()
     };
-    let note = RunNote::new(&args.docs, &args.model)?;
+    let note = RunNote::new(&docs, &args.model)?.with_tools(&args.tools)?;
     let folder = RunFolder::create(&args.runs.dir, &note)?;
     let work = Work {
         folder,
@@ -31,9 +45,10 @@ pub fn run(args: AgentArgs) -> Result<Outcome> {
         json: args.json,
     };
     work.begin(Begin {
-        question: &args.question,
+        question: &question,
         contract: None,
         settings: &settings,
         documents,
+        chooses_mode: false,
     })
 }

@@ -1,18 +1,24 @@
 //! `k25 swarm`: a wide question over documents becomes a table with evidence.
 
+mod cancel;
 pub mod folder;
 pub mod live;
 pub mod model;
-mod show;
+mod replay;
+pub mod show;
+pub mod tools;
 pub mod work;
 
 use anyhow::{Context as _, Result, anyhow};
 use k25_agent::agent::ContextPolicy;
 use k25_agent::contract::{Contract, parse_columns};
 use k25_agent::swarm::{Edit, Mode, Settings};
+use k25_agent::table::ConflictRule;
 
 use super::{Outcome, documents};
-use crate::args::{Context, EditArgs, ResumeArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode};
+use crate::args::{
+    Conflicts, Context, EditArgs, GoOnArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
+};
 use crate::input::UsageError;
 use folder::{RunFolder, RunNote};
 use model::Models;
@@ -21,15 +27,18 @@ use work::Work;
 pub fn run(args: SwarmArgs) -> Result<Outcome> {
     match args.command {
         None => start(args.start),
-        Some(SwarmCommand::Resume(args)) => resume(args),
-        Some(SwarmCommand::Edit(args)) => edit(args),
+        Some(SwarmCommand::Runs(args)) => show::list(&args),
         Some(SwarmCommand::Show(args)) => show::show(&args),
+        Some(SwarmCommand::Resume(args)) => resume(args),
+        Some(SwarmCommand::Cancel(args)) => cancel::cancel(&args),
+        Some(SwarmCommand::Edit(args)) => edit(args),
         Some(SwarmCommand::Export(args)) => show::export(&args),
-        Some(SwarmCommand::List(args)) => show::list(&args),
+        Some(SwarmCommand::Replay(args)) => replay::replay(&args),
     }
 }
 
-fn usage(message: &str) -> anyhow::Error {
+/// A fault in how the program was called.
+pub fn usage(message: &str) -> anyhow::Error {
     UsageError(message.to_owned()).into()
 }
 
@@ -42,9 +51,18 @@ fn start(args: StartArgs) -> Result<Outcome> {
     let question = args.question.clone().ok_or_else(|| {
         usage("there is no question\n  hint: k25 swarm \"For each …: version, license\" --docs DIR --model DIR|URL")
     })?;
-    let docs = args.docs.clone().ok_or_else(|| {
-        usage("there are no documents\n  hint: name their folder with --docs DIR")
-    })?;
+    let needs_documents = match args.mode {
+        SwarmMode::Swarm | SwarmMode::Single | SwarmMode::Agent => true,
+        SwarmMode::Auto | SwarmMode::Thinking | SwarmMode::Instant => false,
+    };
+    let docs = match args.docs.clone() {
+        None if needs_documents => {
+            return Err(usage(
+                "there are no documents\n  hint: name their folder with --docs DIR",
+            ));
+        }
+        docs => docs.unwrap_or_default(),
+    };
     let columns = args
         .columns
         .as_deref()
@@ -55,21 +73,19 @@ fn start(args: StartArgs) -> Result<Outcome> {
     }
     let documents = documents::open(&docs)?;
     let models = Models::open(&args.model, None)?;
-    let mode = match args.mode {
-        SwarmMode::Swarm => Mode::Swarm,
-        SwarmMode::Single => Mode::Single,
-    };
+    let (mode, thinks) = mode_of(args.mode);
     let settings = Settings {
         mode,
-        main_thinks: !args.instant,
+        main_thinks: thinks && !args.instant,
         subagents_think: args.subagents_think,
         main_steps: args.budget.max_steps,
         subagent_steps: args.budget.max_steps,
         context: context_policy(args.context_policy),
         small: models.is_small(),
+        conflicts: conflict_rule(args.conflicts),
         ..Settings::default()
     };
-    let note = RunNote::new(&docs, &args.model)?;
+    let note = RunNote::new(&docs, &args.model)?.with_tools(&args.tools)?;
     let folder = RunFolder::create(&args.runs.dir, &note)?;
     let work = Work {
         folder,
@@ -83,12 +99,14 @@ fn start(args: StartArgs) -> Result<Outcome> {
         contract,
         settings: &settings,
         documents,
+        chooses_mode: args.mode == SwarmMode::Auto,
     };
     let outcome = work.begin(begin)?;
-    if let Some(out) = &args.out {
+    let is_table = work.folder.state()?.contract.is_some();
+    if let Some(out) = args.out.as_ref().filter(|_| is_table) {
         show::export_to(&work.folder, out)?;
     }
-    if args.compare.is_some() && outcome != Outcome::Interrupted {
+    if args.compare.is_some() && is_table && outcome != Outcome::Interrupted {
         compare(&args, &work, &question, &settings)?;
     }
     Ok(outcome)
@@ -113,6 +131,7 @@ fn compare(args: &StartArgs, swarm: &Work, question: &str, settings: &Settings) 
         contract: swarm_state.contract.clone(),
         settings: &single,
         documents: documents::open(&swarm.note.documents)?,
+        chooses_mode: false,
     };
     work.begin(begin)?;
     if !args.json {
@@ -121,22 +140,27 @@ fn compare(args: &StartArgs, swarm: &Work, question: &str, settings: &Settings) 
     Ok(())
 }
 
-fn resume(args: ResumeArgs) -> Result<Outcome> {
+/// Goes on with a run, whoever works in it.
+pub fn resume(args: GoOnArgs) -> Result<Outcome> {
     let folder = RunFolder::find(&args.runs.dir, &args.run)?;
+    again(&args, folder)?.go_on(Vec::new())
+}
+
+/// An earlier run with what it needs to go on.
+fn again(args: &GoOnArgs, folder: RunFolder) -> Result<Work> {
     let note = folder.note()?;
     let models = Models::open(&args.model, Some(&note))?;
-    let work = Work {
+    Ok(Work {
         folder,
         note,
         models,
         budget: args.budget.budget(),
         json: args.json,
-    };
-    work.go_on(Vec::new())
+    })
 }
 
 fn edit(args: EditArgs) -> Result<Outcome> {
-    let folder = RunFolder::find(&args.runs.dir, &args.run)?;
+    let folder = RunFolder::find(&args.on.runs.dir, &args.on.run)?;
     let edits = edits(&args, &folder)?;
     if edits.is_empty() {
         return Err(usage(
@@ -147,16 +171,26 @@ fn edit(args: EditArgs) -> Result<Outcome> {
     if args.later || only_sets {
         return work::record_edits(&folder, edits);
     }
-    let note = folder.note()?;
-    let models = Models::open(&args.model, Some(&note))?;
-    let work = Work {
-        folder,
-        note,
-        models,
-        budget: args.budget.budget(),
-        json: args.json,
-    };
-    work.go_on(edits)
+    again(&args.on, folder)?.go_on(edits)
+}
+
+/// Who works in a mode, and whether the main agent reasons. The chosen mode replaces `Auto` later.
+fn mode_of(mode: SwarmMode) -> (Mode, bool) {
+    match mode {
+        SwarmMode::Auto | SwarmMode::Swarm => (Mode::Swarm, true),
+        SwarmMode::Single => (Mode::Single, true),
+        SwarmMode::Agent => (Mode::Answer, true),
+        SwarmMode::Thinking => (Mode::Direct, true),
+        SwarmMode::Instant => (Mode::Direct, false),
+    }
+}
+
+fn conflict_rule(conflicts: Conflicts) -> ConflictRule {
+    match conflicts {
+        Conflicts::Keep => ConflictRule::Keep,
+        Conflicts::Majority => ConflictRule::Majority,
+        Conflicts::Judge => ConflictRule::Judge,
+    }
 }
 
 fn edits(args: &EditArgs, folder: &RunFolder) -> Result<Vec<Edit>> {

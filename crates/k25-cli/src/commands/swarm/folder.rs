@@ -9,13 +9,14 @@ use k25_agent::run::RunState;
 use serde::{Deserialize, Serialize};
 
 use super::model::named;
+use super::tools::ToolNote;
 use crate::answer::random_seed;
-use crate::args::AgentModelArgs;
+use crate::args::{AgentModelArgs, ToolArgs};
 
 /// What a resume has to know beside the journal. No key is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunNote {
-    /// Folder of the documents.
+    /// Folder of the documents; empty where the question needs none.
     pub documents: PathBuf,
     /// Folder or address of the model.
     pub model: Option<String>,
@@ -23,6 +24,12 @@ pub struct RunNote {
     pub model_name: String,
     /// The sub-agents' model.
     pub subagent_model: Option<String>,
+    /// Who is asked when the model fails.
+    #[serde(default)]
+    pub fallback_models: Vec<String>,
+    /// Tools beyond the documents.
+    #[serde(default)]
+    pub tools: ToolNote,
 }
 
 impl RunNote {
@@ -37,11 +44,22 @@ impl RunNote {
             other => other,
         };
         Ok(RunNote {
-            documents: whole(documents)?,
+            documents: match documents.as_os_str().is_empty() {
+                true => PathBuf::new(),
+                false => whole(documents)?,
+            },
             model: address,
             model_name: model.model_name.clone(),
             subagent_model: model.subagent_model.clone(),
+            fallback_models: model.fallback_models.clone(),
+            tools: ToolNote::default(),
         })
+    }
+
+    /// The same with the tools that these flags ask for.
+    pub fn with_tools(mut self, args: &ToolArgs) -> Result<Self> {
+        self.tools = ToolNote::new(args)?;
+        Ok(self)
     }
 }
 
@@ -89,7 +107,7 @@ impl RunFolder {
                 "several runs begin with {id}\n  hint: give more of the name"
             )),
             (None, _) => Err(anyhow!(
-                "no run {id:?} in {}\n  hint: `k25 swarm list` shows the runs; --runs DIR names their folder",
+                "no run {id:?} in {}\n  hint: `k25 swarm runs` shows the runs; --runs DIR names their folder",
                 runs.display()
             )),
         }
@@ -115,6 +133,11 @@ impl RunFolder {
     /// A file of the run.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// The file that tells the process which works on the run to cancel it.
+    pub fn cancel_wish(&self) -> PathBuf {
+        self.file("cancel")
     }
 
     /// What it was begun with.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use k25_agent::event::{Event, EventKind, MAIN};
 use k25_agent::run::{Observer, RunState, TaskState};
 
-use super::model::Models;
 use super::show::cost_line;
 use crate::output::Screen;
 
@@ -26,7 +25,8 @@ pub fn observer() -> Observer {
     })
 }
 
-fn line(event: &Event, state: &RunState) -> Option<String> {
+/// What happened, for someone who reads a log; nothing for most events.
+pub fn line(event: &Event, state: &RunState) -> Option<String> {
     let name = || {
         state
             .tasks
@@ -53,6 +53,15 @@ fn line(event: &Event, state: &RunState) -> Option<String> {
             )
         }
         EventKind::RequestFailed { error, then, .. } => format!("request   {error}, {then}"),
+        EventKind::ModeChosen { mode, why } => format!("mode      {mode} · {why}"),
+        EventKind::ConflictSettled {
+            row,
+            column,
+            settlement,
+        } => {
+            let value = k25_agent::table::display(&settlement.value);
+            format!("judged    {row}.{column} = {value} · {}", settlement.why)
+        }
         EventKind::RunPaused { reason } => format!("rests     {reason}"),
         _ => return None,
     })
@@ -70,12 +79,17 @@ impl Live {
         Live { is_shown, lines: 0 }
     }
 
+    /// Whether anything is drawn.
+    pub fn is_shown(&self) -> bool {
+        self.is_shown
+    }
+
     /// Draws the state over what was drawn before.
-    pub fn draw(&mut self, state: &RunState, models: &Models) {
+    pub fn draw(&mut self, state: &RunState, currency: &str) {
         if !self.is_shown {
             return;
         }
-        let text = view(state, models);
+        let text = view(state, currency);
         self.clear();
         self.lines = text.lines().count();
         // Nobody is left to see it where standard error is closed.
@@ -91,7 +105,7 @@ impl Live {
     }
 }
 
-fn view(state: &RunState, models: &Models) -> String {
+fn view(state: &RunState, currency: &str) -> String {
     let screen = Screen::stderr();
     let mut text = format!(" orchestrator  {}\n", screen.foreign(&main_line(state)));
     let ended = state
@@ -128,7 +142,7 @@ fn view(state: &RunState, models: &Models) -> String {
         text,
         " {}{}{}",
         screen.dim(),
-        cost_line(state, models),
+        cost_line(state, currency),
         screen.plain()
     );
     // A line that wraps would leave its rest behind.

@@ -52,11 +52,27 @@ impl Models {
                 "no model is named\n  hint: --model DIR for a checkpoint, --model https://… for an endpoint, or set K25_MODEL"
             )
         })?;
-        if is_address(&model) {
-            Self::endpoint(&model, args, note)
+        let mut models = if is_address(&model) {
+            Self::endpoint(&model, args, note)?
         } else {
-            Self::local(Path::new(&model), args)
+            Self::local(Path::new(&model), args)?
+        };
+        let fallbacks = match (args.fallback_models.as_slice(), note) {
+            ([], Some(note)) => &note.fallback_models,
+            _ => &args.fallback_models,
+        };
+        // The last is behind the last but one, and so on to the model itself.
+        let mut last = None;
+        for name in fallbacks.iter().rev() {
+            let fallback = ModelChoice {
+                fallback: last.map(Box::new),
+                ..fallback(name, &model, &models.main, args)?
+            };
+            last = Some(fallback);
         }
+        models.main.fallback = last.map(Box::new);
+        models.subagents.fallback.clone_from(&models.main.fallback);
+        Ok(models)
     }
 
     /// Whether documents are shown in small windows.
@@ -97,46 +113,14 @@ impl Models {
         let of_subagents =
             of_subagents.or_else(|| note.and_then(|note| note.subagent_model.clone()));
         let parallel = args.parallel.unwrap_or(ENDPOINT_PARALLEL);
-        let client = OpenAiClient::new(OpenAiOptions {
-            api_key: std::env::var(&args.key_from)
-                .ok()
-                .filter(|key| !key.is_empty()),
-            max_concurrency: parallel,
-            // The runtime tries again too, and knows when to rest.
-            retry: RetryPolicy {
-                attempts: 2,
-                ..RetryPolicy::default()
-            },
-            ..OpenAiOptions::new(url)
-        })?;
-        let client: Arc<dyn ChatClient> = Arc::new(client);
-        let table = match &args.prices {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
-                PriceTable::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?
-            }
-            None => PriceTable::default(),
-        };
-        let prices = |name: &str| {
-            table.models.get(name).map(|prices| Prices {
-                input: prices.input,
-                cached: prices.cached_input,
-                output: prices.output,
-            })
-        };
+        let client = client(url, &args.key_from, parallel)?;
+        let table = prices(args)?;
+        let is_priced = table.models.contains_key(&name);
         let context = args.context.unwrap_or(ENDPOINT_CONTEXT);
         let model = |name: &str| {
             let client = Arc::clone(&client);
-            choice(
-                client,
-                name,
-                context,
-                args,
-                prices(name).unwrap_or_default(),
-            )
+            choice(client, name, context, args, price_of(&table, name))
         };
-        let is_priced = prices(&name).is_some();
         Ok(Models {
             main: model(&name),
             subagents: model(of_subagents.as_deref().unwrap_or(&name)),
@@ -149,6 +133,81 @@ impl Models {
             title: format!("{name} at {url}"),
         })
     }
+}
+
+/// A client of an endpoint.
+fn client(url: &str, key_from: &str, parallel: usize) -> Result<Arc<dyn ChatClient>> {
+    let key = std::env::var(key_from).ok();
+    let client = OpenAiClient::new(OpenAiOptions {
+        api_key: key.filter(|key| !key.is_empty()),
+        max_concurrency: parallel,
+        // The runtime tries again too, and knows when to rest.
+        retry: RetryPolicy {
+            attempts: 2,
+            ..RetryPolicy::default()
+        },
+        ..OpenAiOptions::new(url)
+    })?;
+    Ok(Arc::new(client))
+}
+
+/// The price table that the flags name.
+fn prices(args: &AgentModelArgs) -> Result<PriceTable> {
+    let Some(path) = &args.prices else {
+        return Ok(PriceTable::default());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+    PriceTable::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn price_of(table: &PriceTable, name: &str) -> Prices {
+    let prices = table.models.get(name).map(|prices| Prices {
+        input: prices.input,
+        cached: prices.cached_input,
+        output: prices.output,
+    });
+    prices.unwrap_or_default()
+}
+
+/// A model to ask when the first one fails: a name at its endpoint, `URL#NAME`, or a folder.
+fn fallback(
+    name: &str,
+    first: &str,
+    main: &ModelChoice,
+    args: &AgentModelArgs,
+) -> Result<ModelChoice> {
+    let parallel = args.parallel.unwrap_or(ENDPOINT_PARALLEL);
+    let context = args.context.unwrap_or(ENDPOINT_CONTEXT);
+    if let Some((url, name)) = name.rsplit_once('#').filter(|(url, _)| is_address(url)) {
+        let client = client(url, &args.fallback_key_from, parallel)?;
+        return Ok(choice(
+            client,
+            name,
+            context,
+            args,
+            price_of(&prices(args)?, name),
+        ));
+    }
+    if is_address(name) {
+        return Err(anyhow!(
+            "--fallback-model {name} names no model\n  hint: write URL#NAME, as in {name}#kimi-k2.5"
+        ));
+    }
+    if Path::new(name).is_dir() {
+        return Ok(Models::local(Path::new(name), args)?.main);
+    }
+    if !is_address(first) {
+        return Err(anyhow!(
+            "--fallback-model {name}: there is no such folder\n  hint: name the folder of a checkpoint, or URL#NAME"
+        ));
+    }
+    Ok(ModelChoice {
+        name: name.to_owned(),
+        prices: price_of(&prices(args)?, name),
+        fallback: None,
+        ..main.clone()
+    })
 }
 
 fn choice(

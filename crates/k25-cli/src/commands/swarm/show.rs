@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result, anyhow};
 use k25_agent::documents::Documents;
 use k25_agent::journal::SqliteJournal;
 use k25_agent::run::{Run, RunState};
-use k25_agent::swarm::{Report, timeline_svg};
-use k25_agent::table::{Author, CellStatus, display, to_csv, to_json, to_markdown};
+use k25_agent::swarm::{Mode, Report, timeline_svg};
+use k25_agent::table::{Author, CellStatus, display, to_csv, to_json, to_markdown, to_xlsx};
+use serde::Deserialize as _;
 use serde_json::json;
 
 use super::folder::RunFolder;
 use super::model::Models;
-use crate::args::{ExportArgs, ListArgs, ShowArgs};
+use crate::args::{ExportArgs, RunListArgs, ShowArgs};
 use crate::commands::Outcome;
 use crate::output::{Screen, grouped, print_json};
 
@@ -28,6 +29,7 @@ pub enum Form {
     Csv,
     Markdown,
     Json,
+    Xlsx,
     Svg,
 }
 
@@ -38,26 +40,29 @@ impl Form {
             Some("csv") => Ok(Form::Csv),
             Some("md") => Ok(Form::Markdown),
             Some("json") => Ok(Form::Json),
+            Some("xlsx") => Ok(Form::Xlsx),
             Some("svg") => Ok(Form::Svg),
             _ => Err(super::usage(&format!(
-                "{} has no ending that says its form\n  hint: .csv, .md, .json, or .svg for the timeline",
+                "{} has no ending that says its form\n  hint: .csv, .md, .json, .xlsx, or .svg for the timeline",
                 path.display()
             ))),
         }
     }
 
-    fn text(self, state: &RunState) -> Result<String> {
+    fn bytes(self, state: &RunState) -> Result<Vec<u8>> {
         if let Form::Svg = self {
-            return Ok(timeline_svg(state));
+            return Ok(timeline_svg(state).into_bytes());
         }
         let contract = state.contract.as_ref();
         let contract =
             contract.ok_or_else(|| anyhow!("the run has no table yet\n  hint: resume it"))?;
-        Ok(match self {
+        let text = match self {
+            Form::Xlsx => return Ok(to_xlsx(contract, &state.table)?),
             Form::Csv => to_csv(contract, &state.table),
             Form::Markdown => to_markdown(contract, &state.table),
             _ => serde_json::to_string_pretty(&to_json(contract, &state.table))? + "\n",
-        })
+        };
+        Ok(text.into_bytes())
     }
 }
 
@@ -77,8 +82,8 @@ pub fn export_to(folder: &RunFolder, out: &Path) -> Result<()> {
 }
 
 fn export_state(state: &RunState, out: &Path) -> Result<()> {
-    let text = Form::of(out)?.text(state)?;
-    fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))
+    let bytes = Form::of(out)?.bytes(state)?;
+    fs::write(out, bytes).with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// `k25 swarm export`.
@@ -89,8 +94,8 @@ pub fn export(args: &ExportArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// `k25 swarm list`.
-pub fn list(args: &ListArgs) -> Result<Outcome> {
+/// `k25 swarm runs`.
+pub fn list(args: &RunListArgs) -> Result<Outcome> {
     let mut runs = Vec::new();
     for folder in RunFolder::all(&args.runs.dir) {
         // A broken journal must not hide the other runs.
@@ -153,9 +158,24 @@ pub fn show(args: &ShowArgs) -> Result<Outcome> {
         }
         return Ok(Outcome::Done);
     }
-    print!("{}", table_text(&state));
-    println!("{}", summary(&state));
+    print_state(&state);
     Ok(Outcome::Done)
+}
+
+/// The table in columns, or the answer in words.
+pub fn print_state(state: &RunState) {
+    if is_words(state) {
+        println!("{}", Screen::stdout().foreign(state.answer.trim()));
+        return;
+    }
+    print!("{}", table_text(state));
+    println!("{}", summary(state));
+}
+
+/// Whether the run's result is words and no table.
+pub fn is_words(state: &RunState) -> bool {
+    let mode = Mode::deserialize(&state.settings["mode"]);
+    mode.is_ok_and(Mode::is_words)
 }
 
 fn show_cell(folder: &RunFolder, state: &RunState, cell: &str, as_json: bool) -> Result<Outcome> {
@@ -171,7 +191,7 @@ fn show_cell(folder: &RunFolder, state: &RunState, cell: &str, as_json: bool) ->
     if as_json {
         print_json(
             &json!({"row": row, "column": column, "status": place.status, "cell": place.cell,
-            "claims": place.claims}),
+            "claims": place.claims, "settlement": place.settlement}),
         )?;
         return Ok(Outcome::Done);
     }
@@ -187,6 +207,10 @@ fn show_cell(folder: &RunFolder, state: &RunState, cell: &str, as_json: bool) ->
             place.status.as_str()
         ))
     );
+    if let Some(settlement) = place.settlement {
+        let why = format!("  judged: {}", settlement.why);
+        println!("{}", screen.foreign(&why));
+    }
     for claim in place.claims {
         let author = match &claim.author {
             Author::User => "set by hand".to_owned(),
@@ -218,16 +242,18 @@ pub fn print_head(run: &Arc<Run>, models: &Models, documents: &Documents) {
     run.with_state(|state| {
         eprintln!("k25 {} · {}", env!("CARGO_PKG_VERSION"), models.title);
         eprintln!("question  {}", screen.foreign(&state.question));
-        eprintln!(
-            "documents {} entries in {}",
-            state.documents.len(),
-            documents.root().display()
-        );
+        if !documents.root().as_os_str().is_empty() {
+            eprintln!(
+                "documents {} entries in {}",
+                state.documents.len(),
+                documents.root().display()
+            );
+        }
     });
 }
 
 /// Steps, tokens, time, money.
-pub fn cost_line(state: &RunState, models: &Models) -> String {
+pub fn cost_line(state: &RunState, currency: &str) -> String {
     let report = Report::of(state);
     let spent = report.spent;
     let ms = if spent.ms > 0 {
@@ -244,8 +270,8 @@ pub fn cost_line(state: &RunState, models: &Models) -> String {
         spent.tool_calls,
         ms as f64 / 1000.0,
     );
-    if !models.currency.is_empty() {
-        text.push_str(&format!(" · {} {:.4}", models.currency, spent.money));
+    if !currency.is_empty() {
+        text.push_str(&format!(" · {currency} {:.4}", spent.money));
     }
     text
 }
@@ -343,7 +369,7 @@ fn cut(text: &str) -> String {
 /// The table, what it cost, and what can be done next.
 pub fn print_result(folder: &RunFolder, state: &RunState, models: &Models) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", cost_line(state, models))?;
+    writeln!(stdout, "{}", cost_line(state, &models.currency))?;
     writeln!(stdout)?;
     write!(stdout, "{}", table_text(state))?;
     writeln!(stdout, "{}", summary(state))?;
@@ -384,17 +410,21 @@ pub fn print_answer(state: &RunState, models: &Models) -> Result<()> {
     let screen = Screen::stdout();
     writeln!(io::stdout(), "{}", screen.foreign(state.answer.trim()))?;
     if Screen::stderr().is_terminal {
-        eprintln!("{}", cost_line(state, models));
+        eprintln!("{}", cost_line(state, &models.currency));
     }
     Ok(())
 }
 
 /// What is safe, and how to go on.
 pub fn print_rest(folder: &RunFolder, state: &RunState, reason: &str) {
-    let rows = state.table.row_count();
     let reason = Screen::stderr().foreign(reason).into_owned();
+    let safe = match is_words(state) {
+        true => "Nothing that was read is lost".to_owned(),
+        false => format!("{} rows are safe", state.table.row_count()),
+    };
+    let command = if is_words(state) { "agent" } else { "swarm" };
     eprintln!(
-        "paused: {reason}\n{rows} rows are safe. Continue with   k25 swarm resume {}",
+        "paused: {reason}\n{safe}. Continue with   k25 {command} resume {}",
         folder.id
     );
 }

@@ -7,9 +7,12 @@ use anyhow::{Context as _, Result};
 use k25_agent::budget::Budget;
 use k25_agent::contract::Contract;
 use k25_agent::documents::Documents;
+use k25_agent::event::{EventKind, MAIN};
 use k25_agent::journal::SqliteJournal;
 use k25_agent::run::{Clock, Run, RunError, RunParts, Stop};
-use k25_agent::swarm::{Edit, Mode, Settings, Swarm, SwarmParts};
+use k25_agent::swarm::{
+    Asked, Choice, Edit, Effort, Mode, Settings, Swarm, SwarmParts, choose_mode,
+};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +20,7 @@ use super::folder::{RunFolder, RunNote};
 use super::live::{Live, observer};
 use super::model::Models;
 use super::show;
+use super::tools::{MoreTools, ToolNote};
 use crate::answer::random_seed;
 use crate::commands::{Outcome, documents};
 use crate::output::Screen;
@@ -48,6 +52,8 @@ pub struct Begin<'a> {
     pub settings: &'a Settings,
     /// In what.
     pub documents: Documents,
+    /// The mode of the settings gives way to the cheapest that fits the question.
+    pub chooses_mode: bool,
 }
 
 impl Work {
@@ -55,28 +61,76 @@ impl Work {
     pub fn begin(&self, begin: Begin<'_>) -> Result<Outcome> {
         let runtime = runtime()?;
         runtime.block_on(async {
+            let tools = MoreTools::open(&self.note.tools).await?;
             let run = self.open()?;
             let Begin {
                 question,
                 contract,
                 settings,
                 documents,
+                chooses_mode,
             } = begin;
-            Swarm::begin(&run, question, contract, settings, &documents).await?;
-            self.work(&run, Arc::new(documents)).await
+            let mut settings = settings.clone();
+            let chosen = match chooses_mode {
+                true => Some(self.choose(&run, question, &contract, &documents).await?),
+                false => None,
+            };
+            if let Some(choice) = &chosen {
+                settings.mode = mode_of(choice);
+                settings.main_thinks &= choice.effort != Effort::Instant;
+            }
+            Swarm::begin(&run, question, contract, &settings, &documents).await?;
+            if let Some(choice) = chosen {
+                self.tell(&run, choice).await?;
+            }
+            self.work(&run, documents, tools).await
         })
+    }
+
+    /// The mode that fits the question.
+    async fn choose(
+        &self,
+        run: &Arc<Run>,
+        question: &str,
+        contract: &Option<Contract>,
+        documents: &Documents,
+    ) -> Result<Choice> {
+        let has_documents = !self.note.documents.as_os_str().is_empty();
+        let count = documents.list("").map_or(0, |entries| entries.len());
+        let asked = Asked {
+            question,
+            documents: has_documents.then_some(count),
+            // Whatever was asked for may know what the documents do not.
+            has_web: self.note.tools != ToolNote::default(),
+            has_columns: contract.is_some(),
+        };
+        Ok(choose_mode(run, &self.models.main, &asked).await?)
+    }
+
+    /// Keeps and says which mode was chosen.
+    async fn tell(&self, run: &Arc<Run>, choice: Choice) -> Result<()> {
+        let mode = choice.effort.as_str().to_owned();
+        if !self.json && Screen::stderr().is_terminal {
+            let why = Screen::stderr().foreign(&choice.why).into_owned();
+            eprintln!("mode      {mode} · {why}");
+        }
+        let why = choice.why;
+        let chosen = EventKind::ModeChosen { mode, why };
+        run.record(MAIN, vec![chosen]).await?;
+        Ok(())
     }
 
     /// Goes on with the run, after these edits.
     pub fn go_on(&self, edits: Vec<Edit>) -> Result<Outcome> {
         let runtime = runtime()?;
         runtime.block_on(async {
+            let tools = MoreTools::open(&self.note.tools).await?;
             let run = self.open()?;
             for edit in edits {
                 edit.apply(&run).await?;
             }
-            self.work(&run, Arc::new(documents::open(&self.note.documents)?))
-                .await
+            let documents = documents::open(&self.note.documents)?;
+            self.work(&run, documents, tools).await
         })
     }
 
@@ -94,7 +148,17 @@ impl Work {
         Ok(Run::open(parts)?)
     }
 
-    async fn work(&self, run: &Arc<Run>, documents: Arc<Documents>) -> Result<Outcome> {
+    async fn work(
+        &self,
+        run: &Arc<Run>,
+        documents: Documents,
+        tools: MoreTools,
+    ) -> Result<Outcome> {
+        let documents = Arc::new(match self.note.tools.browse {
+            true => documents.with_pages(&self.folder.file("pages"))?,
+            false => documents,
+        });
+        let tools = tools.over(&self.note.tools, &documents)?;
         if !self.json {
             show::print_head(run, &self.models, &documents);
         }
@@ -102,7 +166,7 @@ impl Work {
             documents,
             main: self.models.main.clone(),
             subagents: self.models.subagents.clone(),
-            more_tools: Vec::new(),
+            more_tools: tools.tools(),
             wrap: None,
         };
         let swarm = Swarm::new(Arc::clone(run), parts)?;
@@ -110,6 +174,8 @@ impl Work {
         let mut live = Live::new(!self.json && Screen::stderr().is_terminal);
         let mut interrupts = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
         let mut is_interrupted = false;
+        // A wish that an earlier process left behind is not for this one.
+        let _ = std::fs::remove_file(self.folder.cancel_wish());
         let result = loop {
             tokio::select! {
                 joined = &mut going => break joined.context("the run's task panicked")?,
@@ -120,10 +186,17 @@ impl Work {
                     is_interrupted = true;
                     run.ask_to_stop(Stop::Pause("interrupted".to_owned()));
                 }
-                () = tokio::time::sleep(GLANCE) => run.with_state(|state| live.draw(state, &self.models)),
+                () = tokio::time::sleep(GLANCE) => {
+                    run.with_state(|state| live.draw(state, &self.models.currency));
+                    if self.folder.cancel_wish().exists() {
+                        run.ask_to_stop(Stop::Cancel);
+                    }
+                }
             }
         };
         live.clear();
+        let _ = std::fs::remove_file(self.folder.cancel_wish());
+        tools.close().await;
         self.finish(run, result, is_interrupted)
     }
 
@@ -149,10 +222,20 @@ impl Work {
                     Outcome::FallsShort
                 });
             }
+            Err(RunError::Cancelled) => {
+                let rows = run.with_state(|state| state.table.row_count());
+                if !self.json {
+                    eprintln!(
+                        "cancelled: {rows} rows stay. Look with   k25 swarm show {}",
+                        self.folder.id
+                    );
+                }
+                return Ok(Outcome::FallsShort);
+            }
             Err(error) => return Err(error.into()),
         }
         run.with_state(|state| {
-            let is_answer = state.settings["mode"] == serde_json::json!(Mode::Answer);
+            let is_answer = show::is_words(state);
             if !self.json && is_answer {
                 show::print_answer(state, &self.models)?;
             } else if !self.json {
@@ -164,6 +247,16 @@ impl Work {
                 Outcome::FallsShort
             })
         })
+    }
+}
+
+/// Who works where a mode was chosen.
+fn mode_of(choice: &Choice) -> Mode {
+    match choice.effort {
+        Effort::Instant | Effort::Thinking => Mode::Direct,
+        Effort::Agent if choice.is_table => Mode::Single,
+        Effort::Agent => Mode::Answer,
+        Effort::Swarm => Mode::Swarm,
     }
 }
 
@@ -196,7 +289,8 @@ pub fn record_edits(folder: &RunFolder, edits: Vec<Edit>) -> Result<Outcome> {
     })
 }
 
-fn runtime() -> Result<Runtime> {
+/// Threads for a run.
+pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
