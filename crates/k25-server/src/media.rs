@@ -1,9 +1,7 @@
 //! Pictures and films that a request names: which addresses may be named, and fetching them.
 
-mod address;
 mod fetch;
 
-pub use address::{AddressError, is_public_address};
 pub(crate) use fetch::MediaFetcher;
 
 use std::sync::Arc;

@@ -1,25 +1,13 @@
 //! Fetching a picture or film over HTTP, from public addresses only.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::Policy;
+use k25_fetch::{AddressError, Allowed, check_url, is_public_address, refusal};
 use reqwest::{Client, Url};
 
-use super::address::{AddressError, is_public_address};
 use crate::error::{ApiError, ServerError};
 use crate::options::FetchOptions;
-
-const MAX_REDIRECTS: usize = 5;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Which addresses may be connected to.
-type Allowed = fn(IpAddr) -> bool;
 
 /// Fetches within limits.
 pub(crate) struct MediaFetcher {
@@ -28,53 +16,13 @@ pub(crate) struct MediaFetcher {
     allowed: Allowed,
 }
 
-/// Looks names up and keeps only addresses that may be connected to. The check and the connection see
-/// the same addresses, so that a name cannot change between them.
-struct PublicResolver {
-    allowed: Allowed,
-}
-
-impl Resolve for PublicResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allowed = self.allowed;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let kept: Vec<SocketAddr> = found.filter(|address| allowed(address.ip())).collect();
-            if kept.is_empty() {
-                return Err(AddressError(name.as_str().to_owned()).into());
-            }
-            Ok(Box::new(kept.into_iter()) as Addrs)
-        })
-    }
-}
-
 impl MediaFetcher {
     pub fn new(options: FetchOptions) -> Result<Self, ServerError> {
         MediaFetcher::with_allowed(options, is_public_address)
     }
 
     fn with_allowed(options: FetchOptions, allowed: Allowed) -> Result<Self, ServerError> {
-        // Two parts of a program may both want the provider: whoever comes second finds it there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let redirects = Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                return attempt.error("too many redirects");
-            }
-            match check_url(attempt.url(), allowed) {
-                Ok(()) => attempt.follow(),
-                Err(error) => attempt.error(error),
-            }
-        });
-        let client = Client::builder()
-            .user_agent(concat!("k25/", env!("CARGO_PKG_VERSION")))
-            // A proxy would look names up itself, past our check.
-            .no_proxy()
-            .dns_resolver(Arc::new(PublicResolver { allowed }))
-            .redirect(redirects)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(options.timeout)
-            .pool_max_idle_per_host(0)
-            .build()
+        let client = k25_fetch::client(allowed, options.timeout)
             .map_err(|error| ServerError::Fetch(error.to_string()))?;
         Ok(MediaFetcher {
             client,
@@ -93,7 +41,7 @@ impl MediaFetcher {
         }
         let url = Url::parse(address)
             .map_err(|error| ApiError::invalid(format!("no address: {error}; hint: check it")))?;
-        check_url(&url, self.allowed).map_err(|error| ApiError::invalid(error.to_string()))?;
+        check_url(&url, self.allowed).map_err(|error| refused(&error))?;
         let response = self.client.get(url).send().await.map_err(failed)?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
@@ -127,24 +75,10 @@ impl MediaFetcher {
     }
 }
 
-/// What can be checked without looking a name up.
-fn check_url(url: &Url, allowed: Allowed) -> Result<(), AddressError> {
-    let shown = || AddressError(url.host_str().unwrap_or("the address").to_owned());
-    let is_web = matches!(url.scheme(), "http" | "https");
-    let is_bare = url.username().is_empty() && url.password().is_none();
-    // The parser has turned every notation of an address (0x7f.1, 2130706433) into the usual one.
-    let host = url.host_str().ok_or_else(shown)?;
-    let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    if !is_web || !is_bare || literal.is_some_and(|address| !allowed(address)) {
-        return Err(shown());
-    }
-    Ok(())
-}
-
 /// What a client may learn: not what answers on which of our ports.
 fn failed(error: reqwest::Error) -> ApiError {
-    if let Some(refused) = refusal(&error) {
-        return ApiError::invalid(refused.to_string());
+    if let Some(error) = refusal(&error) {
+        return refused(error);
     }
     if error.is_timeout() {
         let message = "fetching took too long; hint: send the content as a data: URI";
@@ -153,19 +87,16 @@ fn failed(error: reqwest::Error) -> ApiError {
     ApiError::invalid("it cannot be fetched; hint: check the address, or send a data: URI")
 }
 
-fn refusal(error: &reqwest::Error) -> Option<&AddressError> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref() {
-            return Some(refused);
-        }
-        cause = error.source();
-    }
-    None
+/// Why an address is refused, and what to do instead.
+fn refused(error: &AddressError) -> ApiError {
+    ApiError::invalid(format!("{error}; hint: send the content as a data: URI"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
