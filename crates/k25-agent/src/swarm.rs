@@ -181,7 +181,7 @@ impl Swarm {
         if status == RunStatus::Empty {
             return Err(RunError::Invalid {
                 what: "there is no run in this journal".to_owned(),
-                hint: "`k25 swarm list` shows the runs that there are".to_owned(),
+                hint: "`k25 swarm runs` shows the runs that there are".to_owned(),
             });
         }
         let settings: Settings = serde_json::from_value(settings).unwrap_or_default();

@@ -226,6 +226,20 @@ fn a_question_becomes_a_table_that_can_be_looked_at_and_edited() {
             .expect("the file")
             .starts_with("| name |")
     );
+    let out = desk.dir.path().join("out.xlsx");
+    let output = desk.run(&["swarm", "export", &id, out.to_str().expect("a path")]);
+    assert!(output.status.success());
+    assert!(std::fs::read(out).expect("the file").starts_with(b"PK"));
+
+    let (stdout, _) = texts(&desk.run(&["swarm", "replay", &id, "--speed", "0"]));
+    assert!(
+        stdout.contains("contract  v1") && stdout.contains("30 rows"),
+        "{stdout}"
+    );
+    let output = desk.run(&["swarm", "cancel", &id]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("over already"), "{stderr}");
 }
 
 fn texts(output: &Output) -> (String, String) {
@@ -307,7 +321,11 @@ fn wrong_use_says_what_to_do() {
     let cases: [(&[&str], i32, &str); 7] = [
         (&["swarm"], 2, "there is no question"),
         (&["swarm", "q"], 2, "--docs DIR"),
-        (&["swarm", "q", "--docs", "nowhere"], 1, "hint"),
+        (
+            &["swarm", "q", "--docs", "nowhere"],
+            1,
+            "there is no folder nowhere",
+        ),
         (
             &["swarm", "q", "--docs", "docs", "--columns", "a, a"],
             1,
@@ -318,7 +336,7 @@ fn wrong_use_says_what_to_do() {
             2,
             ".csv",
         ),
-        (&["swarm", "show", "ffff"], 1, "k25 swarm list"),
+        (&["swarm", "show", "ffff"], 1, "k25 swarm runs"),
         (
             &["agent", "q", "--docs", "docs", "--model", "./nothing"],
             1,

@@ -60,6 +60,7 @@ pub fn measure_here() {
         "seconds": rounded(figures.total_ms / 1000.0),
         "model_and_tools_seconds": rounded(figures.outside_ms / 1000.0),
         "overhead_ms_per_step": rounded((figures.total_ms - figures.outside_ms) / figures.steps as f64),
+        "processor_ms_per_step": rounded(figures.processor_ms / figures.steps as f64),
         "last_first_request_ms": rounded(figures.last_first_request_ms),
         "peak_resident_mb": memory_mb("VmHWM:"),
         "resident_before_mb": before_mb,
@@ -73,6 +74,7 @@ struct Figures {
     events: usize,
     total_ms: f64,
     outside_ms: f64,
+    processor_ms: f64,
     last_first_request_ms: f64,
 }
 
@@ -119,9 +121,10 @@ async fn work(world: &World, dir: &Path) -> Figures {
         Script::Reply(reply)
     });
     let swarm = common::swarm(&run, world, Arc::new(model), Some(timed(&outside)));
-    let began = Instant::now();
+    let (began, processor_before) = (Instant::now(), processor_ms());
     swarm.go().await.unwrap();
     let total_ms = began.elapsed().as_secs_f64() * 1e3;
+    let processor_ms = processor_ms() - processor_before;
     assert_eq!(world.wrong_places(&run), Vec::<String>::new());
     let report = run.with_state(Report::of);
     let firsts = firsts.lock().unwrap();
@@ -132,6 +135,7 @@ async fn work(world: &World, dir: &Path) -> Figures {
         events: run.journal().read().unwrap().len(),
         total_ms,
         outside_ms: outside.load(Ordering::Relaxed) as f64 / 1e6,
+        processor_ms,
         last_first_request_ms: (firsts[AGENTS] - firsts[1]).as_secs_f64() * 1e3,
     }
 }
@@ -186,6 +190,20 @@ fn memory_mb(name: &str) -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with(name))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes / 1000)
+}
+
+/// Milliseconds that all threads of this process have computed, waits for a core or a disk not counted;
+/// model and tools are in it.
+fn processor_ms() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        times.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    nanoseconds.sum::<u64>() as f64 / 1e6
 }
 
 /// The processor's name and how many of them.
