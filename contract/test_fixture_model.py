@@ -2,6 +2,7 @@
 
 import base64
 import json
+import pathlib
 import struct
 import zlib
 
@@ -110,6 +111,48 @@ def test_broken_pictures_are_refused(computed, picture):
     with pytest.raises(openai.BadRequestError) as error:
         ask(computed.openai(), messages=[{"role": "user", "content": parts}])
     assert "hint" in error.value.message
+
+
+def claiming(width, height, rows, bits=1):
+    """A picture that says it has this size, with this many bytes of it."""
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows), 9))
+            + chunk(b"IEND", b""))
+
+
+# Small files that want to be large: in size, in what they unpack to, in frames.
+BOMBS = {
+    "claims": ("image/png", claiming(2**31 - 1, 2**31 - 1, 100)),
+    "unpacks": ("image/png", claiming(60_000, 60_000, 450_000_000 // 8)),
+    "long": ("image/png", claiming(1, 2**30, 1_000_000)),
+    "gif": ("image/gif", b"GIF89a\xff\xff\xff\xff\x00\x00\x00," + b"\x00" * 4 + b"\xff\xff\xff\xff\x00\x02\x00;"),
+    "webp": ("image/webp", b"RIFF\xff\xff\xff\x7fWEBPVP8L\xff\xff\xff\x7f/\xff\xff\xff\xff"),
+    "jpeg": ("image/jpeg", b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xd9"),
+    "bmp": ("image/bmp", b"BM" + b"\xff" * 60),
+    "other": ("image/tiff", b"II*\x00" + b"\xff" * 60),
+}
+
+
+def resident_mib(process):
+    """The most memory that a process has held."""
+    lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_image_bombs_are_refused(computed, name):
+    kind, content = BOMBS[name]
+    parts = [{"type": "image_url", "image_url": {
+        "url": f"data:{kind};base64,{base64.b64encode(content).decode()}"}}]
+    with pytest.raises(openai.BadRequestError) as error:
+        ask(computed.openai(timeout=30), messages=[{"role": "user", "content": parts}])
+    assert "hint" in error.value.message
+    # Twice what one of them wants would be many times this.
+    assert resident_mib(computed.process) < 1500
+    assert ask(computed.openai(), max_tokens=1).usage.completion_tokens == 1
 
 
 def test_a_prompt_beyond_the_context_is_refused(computed):

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use k25_chat::dialect::openai::Choice;
-use k25_chat::{ChatEvent, ChatRequest, ChatStream, ChatUsage};
+use k25_chat::{ChatEvent, ChatRequest, ChatStream, ChatUsage, ParserEvent, ReplyEnd};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::admission::Place;
@@ -58,6 +58,31 @@ type Step = Result<(u32, ChatEvent), ApiError>;
 struct AnswerStream {
     events: ChatStream,
     rules: CallRules,
+    /// What was seen so far: about what the answer costs if it ends here.
+    seen: ChatUsage,
+}
+
+impl AnswerStream {
+    /// The event as the client is told; `None` if it is not. An answer that has all the calls that are
+    /// wanted ends, unless only its model knows what it cost.
+    fn take(&mut self, event: ChatEvent) -> Option<ChatEvent> {
+        match &event {
+            ChatEvent::Begun { prompt_tokens } => self.seen.prompt_tokens = *prompt_tokens,
+            ChatEvent::Output(output) => {
+                let is_reasoning = matches!(output, ParserEvent::ReasoningDelta(_));
+                self.seen.completion_tokens += 1;
+                self.seen.reasoning_tokens += u64::from(is_reasoning);
+            }
+            _ => {}
+        }
+        let told = self.rules.apply(event);
+        let ends = told.is_none() && self.rules.has_enough() && self.seen.prompt_tokens > 0;
+        let end = ChatEvent::Finished {
+            reason: ReplyEnd::ToolCalls,
+            usage: self.seen,
+        };
+        told.or(ends.then_some(end))
+    }
 }
 
 /// Begins to answer.
@@ -81,7 +106,7 @@ pub(crate) async fn begin(
     let grant = asker.account.meter.admit(charge, began)?;
     media::resolve(app, &asker.account.name, &mut chat.conversation, &mut held).await?;
     let place = app.admission.enter().await?;
-    let meter = AnswerMeter::new(app, asker, &model.info.name, began);
+    let meter = AnswerMeter::new(app, asker, &chat, &model.info.name, choices, began);
     chat.model.clone_from(&model.info.name);
     let streams = (0..choices).map(|index| {
         let mut chat = chat.clone();
@@ -92,7 +117,11 @@ pub(crate) async fn begin(
             .map(|seed| seed.wrapping_add(index.into()));
         let rules = CallRules::new(&chat.conversation, parallel_tool_calls);
         let events = model.client.chat(chat);
-        Some(AnswerStream { events, rules })
+        Some(AnswerStream {
+            events,
+            rules,
+            seen: ChatUsage::default(),
+        })
     });
     let mut answers = Answers {
         streams: streams.collect(),
@@ -165,7 +194,7 @@ impl Answers {
                 };
                 match stream.events.as_mut().poll_next(context) {
                     Poll::Pending => break None,
-                    Poll::Ready(Some(Ok(event))) => match stream.rules.apply(event) {
+                    Poll::Ready(Some(Ok(event))) => match stream.take(event) {
                         Some(event) => break Some(Ok(event)),
                         None => continue,
                     },
@@ -206,7 +235,7 @@ impl Answers {
         match event {
             Err(error) => self.fail(error),
             Ok(event) => {
-                self.meter.event(&event);
+                self.meter.event(index, &event);
                 self.pieces += 1;
                 self.grant.settle(self.pieces);
                 if let ChatEvent::Finished { usage, .. } = &event {

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Router;
 
 use crate::admission::Admission;
+use crate::audit::AuditLog;
 use crate::body::BodyBudget;
 use crate::error::{ApiError, ServerError};
 use crate::files::FileStore;
@@ -16,6 +17,7 @@ use crate::metrics::{Gauges, Metrics, UpstreamGauge};
 use crate::model::Model;
 use crate::options::ServerOptions;
 use crate::routes;
+use crate::telemetry::Telemetry;
 use crate::usage::UsageLedger;
 
 /// The models, keys, limits and figures of a server.
@@ -29,6 +31,8 @@ pub struct App {
     pub(crate) ledger: Arc<UsageLedger>,
     pub(crate) fetcher: Option<MediaFetcher>,
     pub(crate) files: Option<Arc<FileStore>>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
     draining: AtomicBool,
     /// Ids are this start, random, and a number.
     id_start: u64,
@@ -47,6 +51,8 @@ impl App {
     ) -> Result<Arc<Self>, ServerError> {
         let fetcher = options.fetch.clone().map(MediaFetcher::new).transpose()?;
         let files = options.files.clone().map(FileStore::open).transpose()?;
+        let audit = options.audit.clone().map(AuditLog::open).transpose()?;
+        let telemetry = options.telemetry.as_ref().map(Telemetry::new).transpose()?;
         let ledger = UsageLedger::open(options.prices.clone(), options.usage_file.clone())?;
         let mut start = [0; 8];
         // Ids need not be secret: without random numbers they only repeat after a restart.
@@ -60,6 +66,8 @@ impl App {
             ledger: Arc::new(ledger),
             fetcher,
             files: files.map(Arc::new),
+            audit: audit.map(Arc::new),
+            telemetry: telemetry.map(Arc::new),
             draining: AtomicBool::new(false),
             id_start: u64::from_le_bytes(start),
             next_id: AtomicU64::new(0),

@@ -30,8 +30,18 @@ pub enum ServerError {
     /// The HTTP client for pictures cannot be made.
     #[error("cannot prepare to fetch pictures: {0}\n  hint: --no-fetch serves without")]
     Fetch(String),
-    /// The folder of files cannot be used.
-    #[error("{}: {source}\n  hint: name a folder that can be written", path.display())]
+    /// Spans cannot be sent to this address.
+    #[error(
+        "{url:?} is no collector's address: {fault}\n  hint: give one as in http://127.0.0.1:4318"
+    )]
+    Telemetry {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A folder or file of the server cannot be used.
+    #[error("{}: {source}\n  hint: name one that can be written", path.display())]
     Files {
         /// The folder.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k25_chat::dialect::openai::Rules;
 use k25_client::PriceTable;
 
+use crate::audit::RedactionRules;
 use crate::files::{ExtractText, plain_text};
 
 /// Limits and habits of a server. The defaults suit one machine.
@@ -45,6 +46,28 @@ pub struct ServerOptions {
     pub usage_file: Option<PathBuf>,
     /// Where uploaded files are kept; `None` keeps none.
     pub files: Option<FileOptions>,
+    /// Where the audit log goes; `None` keeps none.
+    pub audit: Option<AuditOptions>,
+    /// Where spans are sent; `None` sends none.
+    pub telemetry: Option<TelemetryOptions>,
+}
+
+/// The audit log.
+#[derive(Debug, Clone)]
+pub struct AuditOptions {
+    /// The file; lines are added at its end.
+    pub file: PathBuf,
+    /// What is left out.
+    pub rules: RedactionRules,
+}
+
+/// Spans for OpenTelemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryOptions {
+    /// The collector's address, to which `/v1/traces` is added.
+    pub endpoint: String,
+    /// The words of conversations are in the spans.
+    pub with_content: bool,
 }
 
 /// Where uploaded files are kept, and how many.
@@ -116,6 +139,8 @@ impl Default for ServerOptions {
             prices: None,
             usage_file: None,
             files: None,
+            audit: None,
+            telemetry: None,
         }
     }
 }

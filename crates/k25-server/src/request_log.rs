@@ -10,6 +10,7 @@ use axum::response::Response;
 
 use crate::app::App;
 use crate::keys::Account;
+use crate::trace_context::TraceContext;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What Kimi's clients look for.
@@ -22,6 +23,7 @@ const MAX_ID_LENGTH: usize = 128;
 pub(crate) struct Asker {
     pub request_id: String,
     pub account: Arc<Account>,
+    pub trace: TraceContext,
 }
 
 /// The id of a request, as an extension.

@@ -25,6 +25,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::request_log::{self, Asker, RequestId};
+use crate::trace_context::TraceContext;
 
 /// Every path that is served, as metrics and logs name it.
 pub(crate) const PATHS: &[&str] = &[
@@ -46,10 +47,16 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/files/{file}",
     "/v1/files/{file}/content",
     "/v1/users/me/usage",
+    "/openapi.json",
     "/healthz",
     "/readyz",
     "/metrics",
 ];
+
+/// Every path that is served, with `{…}` for what a request fills in.
+pub fn paths() -> &'static [&'static str] {
+    PATHS
+}
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
@@ -76,6 +83,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/files/{file}", get(files::show).delete(files::delete))
         .route("/v1/files/{file}/content", get(files::content))
         .route("/v1/users/me/usage", get(usage::show))
+        .route("/openapi.json", get(page::openapi))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))
@@ -115,6 +123,7 @@ fn identify(app: &App, id: &RequestId, headers: &HeaderMap) -> Result<Asker, Api
     Ok(Asker {
         request_id: id.0.clone(),
         account: app.keys.identify(headers)?,
+        trace: TraceContext::of(headers),
     })
 }
 

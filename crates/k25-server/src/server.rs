@@ -26,6 +26,8 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 /// Time between writings of what was used.
 const USAGE_PAUSE: Duration = Duration::from_secs(5);
+/// How long the last spans may take on their way.
+const SENDING_PATIENCE: Duration = Duration::from_secs(5);
 /// Rest after the system refuses a connection, as it does when files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,7 @@ impl Server {
         let (draining, _) = watch::channel(false);
         tokio::pin!(stop);
         let keeping = tokio::spawn(keep_usage(Arc::clone(&app)));
+        let sending = app.telemetry.clone().map(|it| tokio::spawn(it.run()));
         loop {
             let place = tokio::select! {
                 place = Arc::clone(&places).acquire_owned() => place.expect("never closed"),
@@ -92,6 +95,10 @@ impl Server {
         let _ = draining.send(true);
         let ended = timeout(app.options.drain_timeout, draining.closed()).await;
         keeping.abort();
+        if let (Some(telemetry), Some(sending)) = (&app.telemetry, sending) {
+            telemetry.stop();
+            let _ = timeout(SENDING_PATIENCE, sending).await;
+        }
         save_usage(&app);
         ended.is_ok()
     }

@@ -522,3 +522,29 @@ async fn shared_state_is_let_go() {
         );
     }
 }
+
+#[tokio::test]
+async fn where_one_call_is_wanted_the_answer_ends_after_it() {
+    let server = Running::usual().await;
+    let call = |index: usize| {
+        format!(
+            "<|tool_call_begin|>functions.f:{index}<|tool_call_argument_begin|>{{\"i\": {index}}}<|tool_call_end|>"
+        )
+    };
+    // The model would go on for ever after its second call.
+    let output = format!(
+        "a</think><|tool_calls_section_begin|>{}{}",
+        call(0),
+        call(1)
+    );
+    let mut body = ask(&json!({"output": output, "cut": 1, "hang": true}));
+    body["parallel_tool_calls"] = false.into();
+    let reply = json_of(server.post(&body).await).await;
+    let choice = &reply["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    let calls = choice["message"]["tool_calls"].as_array().expect("calls");
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!(calls[0]["function"]["arguments"], "{\"i\": 0}");
+    assert!(reply["usage"]["prompt_tokens"].as_u64().expect("a count") > 0);
+    server.wait_for_open(0).await;
+}

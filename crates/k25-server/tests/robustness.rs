@@ -95,6 +95,21 @@ fn wrong_type(value: &mut Value, random: &mut Random) {
     *value = others[random.below(others.len())].clone();
 }
 
+/// Addresses of pictures that must lead nowhere. (What hostile pictures do to a model that looks at them is
+/// in the contract suite, with a model that does.)
+const MEDIA: [&str; 10] = [
+    "http://127.0.0.1:1/",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[::ffff:10.0.0.1]/",
+    "http://0x7f.1/",
+    "file:///etc/passwd",
+    "/dev/zero",
+    "ms://file-0000",
+    "ms://../../etc/passwd",
+    "file-/../x",
+    "gopher://x",
+];
+
 /// A body that is probably wrong.
 fn malformed(random: &mut Random) -> Vec<u8> {
     let mut value = valid();
@@ -103,6 +118,13 @@ fn malformed(random: &mut Random) -> Vec<u8> {
     }
     let mut bytes = value.to_string().into_bytes();
     match random.below(6) {
+        _ if random.below(8) == 0 => {
+            let text = String::from_utf8(bytes).expect("JSON is UTF-8");
+            let medium = MEDIA[random.below(MEDIA.len())];
+            bytes = text
+                .replace("data:image/png;base64,AAAA", medium)
+                .into_bytes();
+        }
         0 => bytes.truncate(random.below(bytes.len() + 1)),
         1 => {
             for _ in 0..=random.below(8) {

@@ -51,6 +51,19 @@ pub struct ServeArgs {
     /// Keep uploaded files (/v1/files) in this folder; without it none are taken
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Add a line of JSON to this file for every answer: prompt, tools, reply, tokens. Never keys
+    #[arg(long, value_name = "FILE")]
+    pub audit: Option<PathBuf>,
+    /// What the audit log leaves out: {"fields": ["reasoning_content"], "patterns": [{"pattern": "…",
+    /// "with": "[name]"}]}
+    #[arg(long, value_name = "FILE", requires = "audit")]
+    pub audit_rules: Option<PathBuf>,
+    /// Send a span of every answer to this OpenTelemetry collector (OTLP over HTTP, port 4318 as a rule)
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// With the words of the conversations in the spans
+    #[arg(long, requires = "otlp")]
+    pub otlp_content: bool,
     /// What tokens cost: {"currency": "USD", "models": {"NAME": {"input": 0.6, "cached_input": 0.1,
     /// "output": 3.0}}}, per million
     #[arg(long, value_name = "FILE")]

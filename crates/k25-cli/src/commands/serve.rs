@@ -11,10 +11,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use k25_chat::dialect::openai::Rules;
 use k25_client::PriceTable;
-use k25_server::{App, FetchOptions, FileOptions, KeyFile, Model, Server, ServerOptions};
+use k25_server::{
+    App, AuditOptions, FetchOptions, FileOptions, KeyFile, Model, RedactionRules, Server,
+    ServerOptions, TelemetryOptions,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, documents};
@@ -141,12 +144,32 @@ fn options(args: &ServeArgs) -> Result<ServerOptions> {
         fetch: (!args.no_fetch).then(FetchOptions::default),
         prices: args.prices.as_deref().map(prices).transpose()?,
         usage_file: args.usage.clone(),
+        audit: audit(args)?,
+        telemetry: args.otlp.clone().map(|endpoint| TelemetryOptions {
+            endpoint,
+            with_content: args.otlp_content,
+        }),
         files: args.data.clone().map(|folder| FileOptions {
             extract_text: Arc::new(text_of),
             ..FileOptions::new(folder)
         }),
         ..defaults
     })
+}
+
+fn audit(args: &ServeArgs) -> Result<Option<AuditOptions>> {
+    let Some(file) = args.audit.clone() else {
+        return Ok(None);
+    };
+    let rules = match &args.audit_rules {
+        None => RedactionRules::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+            RedactionRules::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?
+        }
+    };
+    Ok(Some(AuditOptions { file, rules }))
 }
 
 /// The text of an uploaded document, as agents read it: plain text, HTML, PDF.

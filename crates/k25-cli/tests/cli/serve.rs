@@ -217,6 +217,7 @@ fn the_text_of_uploaded_pages_is_taken() {
 fn what_cannot_be_served_is_told() {
     let folder = Folder::empty();
     let file = folder.with("keys.json", "{}");
+    let keys = folder.with("rules.json", "{\"keys\": []}");
     let tokenizer = fixture("tokenizer");
     let model = fixture("t1");
     let serve = |more: &[&str]| {
@@ -229,6 +230,8 @@ fn what_cannot_be_served_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     serve(&["--port", &port]).fails(&["cannot listen on", &port]);
+    serve(&["--audit", &folder.arg("a"), "--audit-rules", &keys]).fails(&["no rules", "patterns"]);
+    serve(&["--otlp", "nowhere"]).fails(&["is no collector's address"]);
     serve(&["--prices", &file]).fails(&["is no price table", "hint"]);
     serve(&["--usage", &file]).fails(&["is no usage file"]);
     serve(&["--upstream", "nowhere"]).fails(&["nowhere", "https://"]);

@@ -11,6 +11,8 @@ pub(super) struct CallRules {
     /// Ids of the history and of this answer.
     taken: HashSet<String>,
     parallel: bool,
+    /// A second call began where one is wanted.
+    has_enough: bool,
 }
 
 impl CallRules {
@@ -22,7 +24,13 @@ impl CallRules {
         CallRules {
             taken: calls.map(|call| call.id.clone()).collect(),
             parallel,
+            has_enough: false,
         }
+    }
+
+    /// Whether the answer may end here: what follows is not told.
+    pub fn has_enough(&self) -> bool {
+        self.has_enough
     }
 
     /// The event as the client is told; `None` if it is not.
@@ -36,6 +44,7 @@ impl CallRules {
             | ParserEvent::ToolCallEnd { index }
                 if index > 0 && !self.parallel =>
             {
+                self.has_enough = true;
                 return None;
             }
             ParserEvent::ToolCallBegin { index, id, name } => {

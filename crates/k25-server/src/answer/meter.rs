@@ -1,14 +1,17 @@
 //! What an answer leaves in the metrics and the log.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use k25_chat::{ChatEvent, ChatUsage};
+use k25_chat::{ChatEvent, ChatReply, ChatRequest, ChatUsage};
 
 use crate::app::App;
+use crate::audit::AuditLog;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::record::{AnswerRecord, Asked};
 use crate::request_log::Asker;
+use crate::telemetry::Telemetry;
 use crate::usage::UsageLedger;
 
 /// Follows one request's answers. Dropped before they are over, it counts them as cancelled.
@@ -27,10 +30,44 @@ pub(super) struct AnswerMeter {
     /// Pieces so far: about the tokens of an answer that is cut short.
     pieces: u64,
     told: bool,
+    /// Only where somebody keeps records.
+    record: Option<Box<AnswerRecord>>,
+    audit: Option<Arc<AuditLog>>,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 impl AnswerMeter {
-    pub fn new(app: &App, asker: &Asker, model: &str, began: Instant) -> Self {
+    pub fn new(
+        app: &App,
+        asker: &Asker,
+        chat: &ChatRequest,
+        model: &str,
+        choices: u32,
+        began: Instant,
+    ) -> Self {
+        let is_recorded = app.audit.is_some() || app.telemetry.is_some();
+        let with_words =
+            app.audit.is_some() || app.telemetry.as_ref().is_some_and(|it| it.wants_content());
+        let record = is_recorded.then(|| {
+            Box::new(AnswerRecord {
+                request_id: asker.request_id.clone(),
+                key: asker.account.name.clone(),
+                model: model.to_owned(),
+                trace: asker.trace,
+                began: SystemTime::now() - began.elapsed(),
+                took: Duration::ZERO,
+                first_piece: None,
+                max_tokens: chat.max_tokens,
+                temperature: chat.sampling.temperature,
+                top_p: chat.sampling.top_p,
+                thinking: chat.thinking,
+                asked: with_words.then(|| Asked::of(chat)),
+                replies: vec![ChatReply::default(); choices as usize],
+                usage: ChatUsage::default(),
+                end: "",
+                error: None,
+            })
+        });
         AnswerMeter {
             metrics: Arc::clone(&app.metrics),
             ledger: Arc::clone(&app.ledger),
@@ -44,10 +81,16 @@ impl AnswerMeter {
             prompt_tokens: 0,
             pieces: 0,
             told: false,
+            record,
+            audit: app.audit.clone(),
+            telemetry: app.telemetry.clone(),
         }
     }
 
-    pub fn event(&mut self, event: &ChatEvent) {
+    pub fn event(&mut self, index: usize, event: &ChatEvent) {
+        if let Some(record) = &mut self.record {
+            record.replies[index].add(event);
+        }
         match event {
             ChatEvent::Output(_) => self.piece(Instant::now()),
             ChatEvent::Begun { prompt_tokens } => self.prompt_tokens = *prompt_tokens,
@@ -118,6 +161,15 @@ impl AnswerMeter {
             total_ms = self.began.elapsed().as_secs_f64() * 1e3,
             "answer"
         );
+        if let Some(mut record) = self.record.take() {
+            record.took = self.began.elapsed();
+            record.first_piece = self.first_piece;
+            record.usage = usage;
+            record.end = end;
+            record.error = error.map(str::to_owned);
+            self.audit.iter().for_each(|audit| audit.write(&record));
+            self.telemetry.iter().for_each(|it| it.record(&record));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The chat page at `/`. Its files are part of the program; it loads nothing from elsewhere.
+//! The chat page at `/`, which loads nothing from elsewhere, and the description of the routes for programs
+//! (OpenAPI 3.1). Their files are part of the program.
 
 use axum::http::HeaderValue;
 use axum::http::header::{
@@ -36,6 +37,10 @@ pub(super) async fn markdown() -> Response {
 
 pub(super) async fn stream() -> Response {
     file(SCRIPT, include_str!("../../web/stream.js"))
+}
+
+pub(super) async fn openapi() -> Response {
+    file("application/json", include_str!("../../web/openapi.json"))
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
