@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::answer::Transcript;
 use crate::grammar::EngineGrammar;
+use crate::memory::free_share;
 use crate::prompt::tokens;
 use crate::runner::{Execution, Runner};
 use crate::stop::stop_ids;
@@ -38,8 +39,12 @@ const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 /// per position, it holds 30,560 positions.
 const CACHE_BYTES: usize = 4 << 30;
 
-/// Blocks beyond those of one full context, so that a prefix can stay while another request ends.
+/// Blocks beyond those of full contexts, so that a prefix can stay while another request ends.
 const SPARE_BLOCKS: usize = 16;
+
+/// Most full contexts that the cache has room for unless the caller says otherwise: the agents of a
+/// swarm that a machine computes side by side.
+const MAX_SEQUENCES: usize = 32;
 
 /// How a model is opened.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +62,11 @@ pub struct LocalOptions {
     /// Positions to keep room for, prompt and answer together; `None` for what the model was trained
     /// for or 4 GiB hold.
     pub context_tokens: Option<usize>,
+    /// Conversations with a full context that the cache has room for at the same time; `None` for as
+    /// many as a quarter of the free memory and 4 GiB hold, up to 32, and one below a memory limit. More
+    /// may run: those that find no
+    /// room wait, or make room and are computed again.
+    pub sequences: Option<usize>,
     /// Whether conversations may name files of this machine.
     pub files: FileAccess,
     /// Limits on a picture.
@@ -494,19 +504,28 @@ fn open_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, LocalEr
     }
 }
 
-/// One context's blocks of the latent cache, and some to spare.
+/// The latent cache: blocks of one or several full contexts, and some to spare.
 fn scheduler_config(config: &ModelConfig, options: &LocalOptions) -> SchedulerConfig {
     let text = &config.text;
     let block_bytes = PagedLatents::block_bytes(text, options.cache_format());
     let position_bytes = block_bytes / PagedLatents::BLOCK_ROWS;
     // Of a limit, most is for weights.
-    let limit = options.fast.memory_limit.unwrap_or(usize::MAX);
+    let limit = options.fast.memory_limit.unwrap_or(usize::MAX) / 8;
     let context = options
         .context_tokens
-        .unwrap_or(CACHE_BYTES.min(limit / 8) / position_bytes)
+        .unwrap_or(CACHE_BYTES.min(limit) / position_bytes)
         .min(text.max_position_embeddings);
     let mut scheduler = SchedulerConfig::new(0, context);
-    let blocks = context.div_ceil(scheduler.block_rows) + SPARE_BLOCKS;
+    let of_one = context.div_ceil(scheduler.block_rows);
+    let share = match options.fast.memory_limit {
+        // Weights need the room more.
+        Some(_) => 0,
+        None => CACHE_BYTES.min(free_share()),
+    };
+    let sequences = options
+        .sequences
+        .unwrap_or_else(|| (share / (of_one * block_bytes).max(1)).min(MAX_SEQUENCES));
+    let blocks = of_one * sequences.max(1) + SPARE_BLOCKS;
     scheduler.blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
     scheduler
 }

@@ -2,10 +2,15 @@
 //! the middle of an answer.
 
 use std::fs;
+use std::sync::Arc;
+use std::thread;
 
 use k25_config::TextConfig;
 use k25_engine::SchedulerConfig;
 use k25_model::fast::{FastModel, LatentFormat, PagedLatents, own_bytes};
+use k25_model::linear::Linear;
+use k25_model::tensor::Advice;
+use k25_model::weights::LayerWeights;
 
 use crate::LocalError;
 
@@ -57,6 +62,31 @@ pub(crate) fn check_limit(
 
 fn cache_bytes(config: &TextConfig, format: LatentFormat, scheduler: &SchedulerConfig) -> usize {
     PagedLatents::block_bytes(config, format) * scheduler.blocks as usize
+}
+
+/// What a cache may take of the memory that is free now: a quarter.
+pub(crate) fn free_share() -> usize {
+    available_bytes().unwrap_or(usize::MAX) / 4
+}
+
+/// Enters the weights in the page tables while the first prompt is read, so that its passes meet no
+/// page faults. Not where a limit says that weights come and go, nor where they leave no memory free.
+pub(crate) fn populate(model: &Arc<FastModel>) {
+    if model.options().memory_limit.is_some() {
+        return;
+    }
+    let text = &model.model().text;
+    let matrices = text.layers.iter().flat_map(LayerWeights::matrices);
+    let bytes: usize = matrices.map(Linear::mapped_bytes).sum();
+    if available_bytes().is_none_or(|available| bytes > available / 4 * 3) {
+        return;
+    }
+    let model = Arc::clone(model);
+    let work = move || model.model().advise(Advice::Populate);
+    // Without the thread the first passes are slower, and nothing else.
+    let _ = thread::Builder::new()
+        .name("populate".to_owned())
+        .spawn(work);
 }
 
 /// Bytes that this process can still have; `None` where the system does not tell.

@@ -9,7 +9,7 @@ use k25_kernels::Pool;
 use k25_model::fast::FastModel;
 use k25_model::weights::Model;
 
-use crate::memory::{check_cache, check_limit};
+use crate::memory::{check_cache, check_limit, populate};
 use crate::{LocalError, LocalOptions};
 
 /// How a model is computed.
@@ -48,6 +48,7 @@ impl Runner {
                 let pool = Pool::new(options.threads.unwrap_or_else(cores));
                 let model = Arc::new(FastModel::new(model, options.fast)?);
                 check_limit(&model, options.cache, scheduler)?;
+                populate(&model);
                 let runner = FastRunner::new(model, pool, options.cache, blocks);
                 Ok(Self::Fast(runner))
             }
