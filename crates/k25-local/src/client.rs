@@ -30,6 +30,7 @@ use stream::AnswerStream;
 pub struct LocalClient {
     model: Arc<LocalModel>,
     preparers: Preparers,
+    free_calls: bool,
 }
 
 /// What reaches a stream.
@@ -52,7 +53,19 @@ impl LocalClient {
     /// If the system gives no thread.
     pub fn new(model: Arc<LocalModel>) -> Result<Self, LocalError> {
         let preparers = Preparers::start().map_err(LocalError::Thread)?;
-        Ok(Self { model, preparers })
+        Ok(Self {
+            model,
+            preparers,
+            free_calls: false,
+        })
+    }
+
+    /// Lets the model write tool calls as it likes: nothing keeps their arguments to their schemas. For measuring how
+    /// well it knows them itself.
+    #[must_use]
+    pub fn with_free_calls(mut self) -> Self {
+        self.free_calls = true;
+        self
     }
 
     /// The model that answers.
@@ -65,12 +78,13 @@ impl ChatClient for LocalClient {
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let (messages, inbox) = unbounded();
         let model = Arc::clone(&self.model);
+        let free_calls = self.free_calls;
         self.preparers.run(Box::new(move || {
             // Nobody waits any more: nothing is to be prepared.
             if messages.is_closed() {
                 return;
             }
-            if let Err(error) = begin(&model, request, &messages) {
+            if let Err(error) = begin(&model, request, free_calls, &messages) {
                 let _ = messages.unbounded_send(Message::Failed(Box::new(error)));
             }
         }));
@@ -82,6 +96,7 @@ impl ChatClient for LocalClient {
 fn begin(
     model: &LocalModel,
     request: ChatRequest,
+    free_calls: bool,
     messages: &UnboundedSender<Message>,
 ) -> Result<(), LocalError> {
     let started = Instant::now();
@@ -92,7 +107,10 @@ fn begin(
         form(request.response_format),
         call_rule(request.tool_choice),
     );
-    model.constrain(&mut prepared, form, calls)?;
+    let is_free = free_calls && form == AnswerForm::Text && calls == CallRule::Auto;
+    if !is_free {
+        model.constrain(&mut prepared, form, calls)?;
+    }
     if request.max_tokens.is_none() {
         sampling.max_tokens = model.room(&prepared);
     }

@@ -86,6 +86,16 @@ pub enum TrainError {
         /// Loss or gradient.
         what: &'static str,
     },
+    /// A run to record lessons from went wrong.
+    #[error(
+        "recorded run {index}: {problem}\n  hint: this is a fault of the generator; another --seed avoids it"
+    )]
+    Recording {
+        /// Which run.
+        index: u64,
+        /// What happened.
+        problem: String,
+    },
     /// The tokenizer cannot be read.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

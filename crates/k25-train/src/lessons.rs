@@ -1,6 +1,9 @@
 //! Conversations over made-up worlds: reading a value out of a document, saying that it is not there, and arithmetic that is
 //! easier with reasoning than without.
 
+pub mod record;
+mod teacher;
+
 use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
@@ -16,6 +19,8 @@ pub enum LessonKind {
     Lookup,
     /// A key that is not there.
     NotFound,
+    /// A document in another form: every value copied, which is how copying is learned fastest.
+    Rewrite,
     /// The subject that has a value.
     Reverse,
     /// The subject with the largest or smallest number, with reasoning.
@@ -37,19 +42,25 @@ pub struct Lesson {
     pub reasoning: Option<String>,
     /// What it answers.
     pub answer: String,
+    /// What the person asks about the same document afterwards, each with its answer.
+    pub more: Vec<(String, String)>,
 }
 
 /// What a model says where a document does not answer.
 pub const NOT_FOUND: &str = "not found";
 
+/// Most questions about a document after the first.
+const MOST_FURTHER: usize = 7;
+
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 6] = [
-    (LessonKind::Lookup, 48),
-    (LessonKind::NotFound, 12),
-    (LessonKind::Reverse, 10),
-    (LessonKind::Compare, 10),
-    (LessonKind::Arithmetic, 14),
-    (LessonKind::ArithmeticInstant, 6),
+const PARTS: [(LessonKind, usize); 7] = [
+    (LessonKind::Lookup, 34),
+    (LessonKind::NotFound, 8),
+    (LessonKind::Rewrite, 26),
+    (LessonKind::Reverse, 8),
+    (LessonKind::Compare, 8),
+    (LessonKind::Arithmetic, 11),
+    (LessonKind::ArithmeticInstant, 5),
 ];
 
 impl Lesson {
@@ -71,6 +82,7 @@ impl Lesson {
         match kind {
             LessonKind::Lookup => lookup(random, split, false),
             LessonKind::NotFound => lookup(random, split, true),
+            LessonKind::Rewrite => rewrite(random, split),
             LessonKind::Reverse => reverse(random, split),
             LessonKind::Compare => compare(random, split),
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
@@ -83,10 +95,12 @@ impl Lesson {
         if let Some(reasoning) = &self.reasoning {
             answer["reasoning_content"] = json!(reasoning);
         }
-        json!({
-            "lesson": self.kind,
-            "messages": [{ "role": "user", "content": self.question }, answer],
-        })
+        let mut messages = vec![json!({ "role": "user", "content": self.question }), answer];
+        for (question, answer) in &self.more {
+            messages.push(json!({ "role": "user", "content": question }));
+            messages.push(json!({ "role": "assistant", "content": answer }));
+        }
+        json!({ "lesson": self.kind, "messages": messages })
     }
 }
 
@@ -106,8 +120,8 @@ fn asked(random: &mut Random, split: Split, table: &Table, question: &str) -> St
     }
 }
 
-fn lookup(random: &mut Random, split: Split, missing: bool) -> Lesson {
-    let table = some_table(random, split);
+/// A question about one value of a table, and its answer; about a key that is not there if it is `missing`.
+fn one_value(random: &mut Random, split: Split, table: &Table, missing: bool) -> (String, String) {
     let (subject, key) = (
         random.below(table.subjects.len()),
         random.below(table.keys.len()),
@@ -129,15 +143,56 @@ fn lookup(random: &mut Random, split: Split, missing: bool) -> Lesson {
         true => NOT_FOUND.to_owned(),
         false => table.values[subject][key].to_string(),
     };
+    (question, answer)
+}
+
+/// Questions about a document, the first of them with it.
+fn lookup(random: &mut Random, split: Split, missing: bool) -> Lesson {
+    let table = some_table(random, split);
+    let (question, answer) = one_value(random, split, &table, missing);
+    let question = asked(random, split, &table, &question);
+    let more = (0..random.below(MOST_FURTHER + 1)).map(|_| {
+        let missing = random.chance(0.15);
+        one_value(random, split, &table, missing)
+    });
     Lesson {
         kind: if missing {
             LessonKind::NotFound
         } else {
             LessonKind::Lookup
         },
-        question: asked(random, split, &table, &question),
+        question,
         reasoning: None,
         answer,
+        more: more.collect(),
+    }
+}
+
+/// The forms that documents are written anew in, as people call them.
+const WRITTEN_FORMS: [(Form, &str); 6] = [
+    (Form::Toml, "TOML"),
+    (Form::Yaml, "YAML"),
+    (Form::Json, "JSON"),
+    (Form::JsonLines, "JSON lines"),
+    (Form::Csv, "CSV"),
+    (Form::MarkdownTable, "a Markdown table"),
+];
+
+fn rewrite(random: &mut Random, split: Split) -> Lesson {
+    let table = some_table(random, split);
+    let (form, name) = *random.pick(&WRITTEN_FORMS);
+    let question = match random.below(3) {
+        0 => format!("Write this as {name}."),
+        1 => format!("The same as {name}, please."),
+        _ => format!("Turn it into {name}."),
+    };
+    let question = asked(random, split, &table, &question);
+    Lesson {
+        kind: LessonKind::Rewrite,
+        question,
+        reasoning: None,
+        answer: form.write(random, &table).trim_end().to_owned(),
+        more: Vec::new(),
     }
 }
 
@@ -162,6 +217,7 @@ fn reverse(random: &mut Random, split: Split) -> Lesson {
             question: asked(random, split, &table, &question),
             reasoning: None,
             answer: table.subjects[subject].clone(),
+            more: Vec::new(),
         };
     }
 }
@@ -205,6 +261,7 @@ fn compare(random: &mut Random, split: Split) -> Lesson {
         question: asked(random, split, &table, &question),
         reasoning: Some(reasoning),
         answer,
+        more: Vec::new(),
     }
 }
 
@@ -242,6 +299,7 @@ fn arithmetic(random: &mut Random, kind: LessonKind) -> Lesson {
         question,
         reasoning: (kind == LessonKind::Arithmetic).then(|| steps.join("; ")),
         answer: total.to_string(),
+        more: Vec::new(),
     }
 }
 
@@ -289,6 +347,7 @@ mod tests {
                         );
                     }
                     LessonKind::NotFound => assert_eq!(lesson.answer, NOT_FOUND),
+                    LessonKind::Rewrite => assert!(!lesson.answer.is_empty()),
                     _ => {
                         let (text, answer) =
                             (lesson.question.to_lowercase(), lesson.answer.to_lowercase());
@@ -311,12 +370,12 @@ mod tests {
             let text = lesson.to_json().to_string();
             let parsed = k25_chat::Conversation::parse(&text, k25_chat::Reading::Service)
                 .expect("a conversation");
-            assert_eq!(parsed.messages.len(), 2);
+            assert_eq!(parsed.messages.len(), 2 + 2 * lesson.more.len());
         }
         assert!(
             lessons(Split::Train)
                 .zip(lessons(Split::HeldOut))
-                .all(|(a, b)| a != b)
+                .all(|(a, b)| a.question != b.question)
         );
     }
 }

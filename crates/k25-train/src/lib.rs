@@ -16,6 +16,7 @@ pub mod balance;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod exec;
 pub mod export;
 pub mod lessons;

@@ -1,7 +1,7 @@
 //! Making a vocabulary: byte-level byte-pair encoding over the pieces that the family's tokenizer works on.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use k25_chat::{SPECIAL_SLOTS, split_pieces};
 
@@ -19,6 +19,23 @@ pub struct Progress {
     /// Tokens that are wanted.
     pub wanted: usize,
 }
+
+/// What may become a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Joining {
+    /// Whatever is frequent: plain byte-pair encoding.
+    #[default]
+    Anything,
+    /// Words are cut the same way whatever stands before them, and digits stay single: byte-pair encoding works on the letters alone,
+    /// and a blank or mark is joined only to a whole word that is one token. A small model that copies words it has never read
+    /// (`"brook` as ` brook`) copies the same tokens then, except where a new word begins with a whole frequent one.
+    WordsAlone,
+}
+
+/// Words that are rarer than one in this many pieces make no tokens of their own in [`Joining::WordsAlone`].
+const RAREST: u64 = 100_000;
+/// One of this many tokens is a word with what stands before it, in [`Joining::WordsAlone`].
+const PREFIXED_PART: usize = 4;
 
 /// Two neighbouring tokens.
 type Pair = (u32, u32);
@@ -59,9 +76,45 @@ impl PieceCounts {
     pub fn base_tokens(
         self,
         vocab_size: usize,
+        joining: Joining,
         progress: &mut dyn FnMut(Progress),
     ) -> Vec<Vec<u8>> {
         let wanted = vocab_size.saturating_sub(SPECIAL_SLOTS as usize).max(256);
+        match joining {
+            Joining::Anything => self.merged(wanted, progress),
+            Joining::WordsAlone => self.words_alone(wanted, progress),
+        }
+    }
+
+    fn words_alone(self, wanted: usize, progress: &mut dyn FnMut(Progress)) -> Vec<Vec<u8>> {
+        let mut bodies = Self::new();
+        let all: u64 = self.counts.values().sum();
+        for (piece, count) in &self.counts {
+            let is_digits = piece.iter().any(u8::is_ascii_digit);
+            if !is_digits && count * RAREST >= all {
+                let (_, body) = split_prefix(piece);
+                *bodies.counts.entry(body.to_vec()).or_default() += count;
+            }
+        }
+        let mut tokens = bodies.merged(wanted - (wanted - 256) / PREFIXED_PART, progress);
+        let known: HashSet<&[u8]> = tokens.iter().map(Vec::as_slice).collect();
+        let mut prefixed: Vec<(&Vec<u8>, u64)> = self
+            .counts
+            .iter()
+            .filter(|(piece, count)| {
+                let (prefix, body) = split_prefix(piece);
+                !prefix.is_empty() && **count >= 2 && known.contains(body)
+            })
+            .map(|(piece, count)| (piece, *count))
+            .collect();
+        prefixed.sort_unstable_by_key(|(piece, count)| (Reverse(*count), *piece));
+        let prefixed = prefixed.into_iter().map(|(piece, _)| piece.clone());
+        let prefixed: Vec<Vec<u8>> = prefixed.take(wanted - tokens.len()).collect();
+        tokens.extend(prefixed);
+        tokens
+    }
+
+    fn merged(self, wanted: usize, progress: &mut dyn FnMut(Progress)) -> Vec<Vec<u8>> {
         let mut merges = Merges::new(self.counts);
         while merges.tokens.len() < wanted && merges.merge_most_frequent() {
             if merges.tokens.len().is_multiple_of(256) {
@@ -72,6 +125,19 @@ impl PieceCounts {
             }
         }
         merges.tokens
+    }
+}
+
+/// The blank or mark before a word, and the word; pieces of another kind are all body.
+fn split_prefix(piece: &[u8]) -> (&[u8], &[u8]) {
+    match piece {
+        [first, rest @ ..]
+            if !first.is_ascii_alphabetic()
+                && rest.first().is_some_and(u8::is_ascii_alphabetic) =>
+        {
+            piece.split_at(1)
+        }
+        _ => (&[], piece),
     }
 }
 
@@ -239,7 +305,7 @@ mod tests {
         for text in [TEXT.repeat(3), "aaaa aaaa aaa aa abab bababa".repeat(2)] {
             let mut counts = PieceCounts::new();
             counts.add(&text);
-            let found = counts.base_tokens(256 + 290, &mut |_| ());
+            let found = counts.base_tokens(256 + 290, Joining::Anything, &mut |_| ());
             assert_eq!(found, naive(&text, 290));
         }
     }
@@ -248,10 +314,27 @@ mod tests {
     fn a_vocabulary_encodes_what_it_was_made_of_in_few_tokens() {
         let mut counts = PieceCounts::new();
         counts.add(&TEXT.repeat(5));
-        let tokens = counts.base_tokens(256 + 320, &mut |_| ());
+        let tokens = counts.base_tokens(256 + 320, Joining::Anything, &mut |_| ());
         let tokenizer = Tokenizer::from_base_tokens(&tokens).expect("a vocabulary");
         let ids = tokenizer.encode_text(TEXT);
         assert_eq!(tokenizer.decode(&ids).expect("text"), TEXT);
         assert!(ids.len() < TEXT.len() / 2, "{} tokens", ids.len());
+    }
+
+    #[test]
+    fn words_alone_are_cut_the_same_behind_everything() {
+        let mut counts = PieceCounts::new();
+        counts.add(&TEXT.repeat(5));
+        let tokens = counts.base_tokens(256 + 320, Joining::WordsAlone, &mut |_| ());
+        let tokenizer = Tokenizer::from_base_tokens(&tokens).expect("a vocabulary");
+        for word in ["natcat", "qothe", "xyz"] {
+            let alone = tokenizer.encode_text(word);
+            for before in [" ", "\"", "/", ": ", "=\""] {
+                let behind = tokenizer.encode_text(&format!("{before}{word}"));
+                assert!(behind.ends_with(&alone), "{before}{word}");
+            }
+        }
+        assert_eq!(tokenizer.encode_text(" the").len(), 1);
+        assert_eq!(tokenizer.encode_text("2024").len(), 4);
     }
 }

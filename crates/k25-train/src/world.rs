@@ -3,13 +3,17 @@
 //! A world depends on its seed and its split alone. The held-out split has words that the training split cannot have (see
 //! [`Split::owns`]) and forms of documents that it does not use, so a model that answers there has learned to read.
 
+mod folder;
 mod form;
+mod page;
 mod value;
 mod words;
 
 use crate::random::Random;
 
+pub use folder::{Folder, Paper, Size};
 pub use form::Form;
+pub use page::Stated;
 pub use value::{Value, ValueKind};
 pub use words::Words;
 

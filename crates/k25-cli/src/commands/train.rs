@@ -4,13 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::data::DataKind;
+use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
 use k25_train::export::export;
-use k25_train::lessons::Lesson;
+use k25_train::lessons::{Lesson, record};
 use k25_train::plot::svg;
 use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
 use k25_train::world::Split;
@@ -36,6 +39,8 @@ pub enum TrainCommand {
     Sft(RunArgs),
     /// Write a run's model as a checkpoint: INT4 experts, the rest bf16
     Export(ExportArgs),
+    /// Measure a model on lessons that it was never trained on
+    Evaluate(EvaluateArgs),
     /// Make up lessons: reading values out of documents, saying that they are not there, arithmetic
     Lessons(LessonsArgs),
 }
@@ -79,6 +84,30 @@ pub struct ExportArgs {
     pub json: bool,
 }
 
+/// `k25 train evaluate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tool calls are not constrained here: what counts is what the model writes by itself.
+
+Example:
+  k25 train evaluate ./my-model --count 200 --folders 40")]
+pub struct EvaluateArgs {
+    /// The model: a checkpoint folder
+    pub model: PathBuf,
+    /// Questions of every kind
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub count: u64,
+    /// Folders whose tables are filled
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub folders: u64,
+    /// Decides all of them
+    #[arg(long, default_value_t = 1_000)]
+    pub seed: u64,
+    /// Print JSON, faults included
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `k25 train lessons`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -87,7 +116,8 @@ held-out ones have words and forms of documents that the others never have.
 
 Examples:
   k25 train lessons lessons.jsonl --count 100000
-  k25 train lessons held-out.jsonl --count 1000 --held-out")]
+  k25 train lessons held-out.jsonl --count 1000 --held-out
+  k25 train lessons runs.jsonl --runs --count 2000      # agents and swarms at work")]
 pub struct LessonsArgs {
     /// File to write; it must not exist yet
     pub file: PathBuf,
@@ -100,6 +130,10 @@ pub struct LessonsArgs {
     /// Lessons to measure with, not to train on
     #[arg(long)]
     pub held_out: bool,
+    /// Record agents and swarms at work in k25's own runtime; the count is of runs, each of which
+    /// gives a conversation for every agent
+    #[arg(long)]
+    pub runs: bool,
 }
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
@@ -107,6 +141,7 @@ pub fn run(args: &TrainArgs) -> Result<Outcome> {
         TrainCommand::Pretrain(args) => train(args, DataKind::Text),
         TrainCommand::Sft(args) => train(args, DataKind::Conversations),
         TrainCommand::Export(args) => export_run(args),
+        TrainCommand::Evaluate(args) => evaluate_model(args),
         TrainCommand::Lessons(args) => write_lessons(args),
     }
 }
@@ -290,6 +325,78 @@ fn export_run(args: &ExportArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
+    let status = Status::show("opening the model …");
+    let options = LocalOptions {
+        files: FileAccess::Refused,
+        ..LocalOptions::default()
+    };
+    let model = Arc::new(LocalModel::open(&args.model, &options)?);
+    let candidate = Candidate {
+        context_tokens: model.context_tokens() as u64,
+        client: Arc::new(LocalClient::new(model)?.with_free_calls()),
+    };
+    let mut progress = |what: &str| status.update(what);
+    let answers = answers(&candidate, args.seed, args.count, &mut progress)?;
+    let subagents = tables(
+        &candidate,
+        Leader::Teacher,
+        args.seed,
+        args.folders,
+        &mut progress,
+    )?;
+    let swarms = tables(
+        &candidate,
+        Leader::Candidate,
+        args.seed,
+        args.folders,
+        &mut progress,
+    )?;
+    drop(status);
+    let mut stdout = io::stdout().lock();
+    if args.json {
+        let value =
+            serde_json::json!({ "answers": answers, "subagents": subagents, "swarms": swarms });
+        writeln!(stdout, "{value}")?;
+        return Ok(Outcome::Done);
+    }
+    let row = |name: &str, score: Score| {
+        let (right, all) = (score.right, score.all);
+        format!(
+            "{name:<34} {right:>6} of {all:<6} {:>5.1} %",
+            score.rate() * 100.0
+        )
+    };
+    for (name, score) in &answers {
+        writeln!(stdout, "{}", row(name, *score))?;
+    }
+    for (who, score) in [("sub-agents", &subagents), ("swarms", &swarms)] {
+        writeln!(stdout, "{}", row(&format!("{who}: cells"), score.cells))?;
+        writeln!(
+            stdout,
+            "{}",
+            row(&format!("{who}: cells, known forms"), score.known_forms)
+        )?;
+        writeln!(
+            stdout,
+            "{}",
+            row(&format!("{who}: cells, new forms"), score.new_forms)
+        )?;
+        writeln!(stdout, "{}", row(&format!("{who}: rows found"), score.rows))?;
+        writeln!(
+            stdout,
+            "{}",
+            row(&format!("{who}: valid tool calls"), score.calls)
+        )?;
+        writeln!(
+            stdout,
+            "{}",
+            row(&format!("{who}: runs that ended"), score.ended)
+        )?;
+    }
+    Ok(Outcome::Done)
+}
+
 fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     let split = if args.held_out {
         Split::HeldOut
@@ -299,10 +406,18 @@ fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     let show = || format!("cannot write {}", args.file.display());
     let mut file = BufWriter::new(File::create_new(&args.file).with_context(show)?);
     let status = Status::show("writing lessons …");
+    let mut written = 0;
     for index in 0..args.count {
-        writeln!(file, "{}", Lesson::new(args.seed, split, index).to_json()).with_context(show)?;
-        if index.is_multiple_of(4096) {
-            status.update(&format!("lesson {index} of {} …", args.count));
+        let lines = match args.runs {
+            true => record::lessons(args.seed, split, index)?,
+            false => vec![Lesson::new(args.seed, split, index).to_json()],
+        };
+        for line in &lines {
+            writeln!(file, "{line}").with_context(show)?;
+        }
+        written += lines.len() as u64;
+        if index.is_multiple_of(256) {
+            status.update(&format!("{index} of {} …", args.count));
         }
     }
     file.flush().with_context(show)?;
@@ -311,7 +426,7 @@ fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
         io::stdout(),
         "{}: {} lessons",
         args.file.display(),
-        grouped(args.count)
+        grouped(written)
     )?;
     Ok(Outcome::Done)
 }

@@ -88,3 +88,88 @@ fn training_never_shows_a_held_out_form() {
         .count();
     assert!((100..200).contains(&held_out), "{held_out} of 300");
 }
+
+fn folders(split: Split) -> impl Iterator<Item = Folder> {
+    (0..300).map(move |index| {
+        let mut random = split.random(5, index);
+        let size = Size {
+            entries: 1 + random.below(5),
+            records: 5,
+            columns: 5,
+            noise: random.below(20),
+        };
+        Folder::new(&mut random, split, size)
+    })
+}
+
+#[test]
+fn folders_repeat() {
+    assert!(folders(Split::HeldOut).eq(folders(Split::HeldOut)));
+}
+
+/// What a folder says is true stands in its documents, on the line that it names.
+#[test]
+fn stated_values_stand_on_their_lines() {
+    let (mut stated_values, mut missing) = (0, 0);
+    for folder in folders(Split::Train).chain(folders(Split::HeldOut)) {
+        assert!(
+            folder.columns[1..]
+                .iter()
+                .all(|column| folder.question.contains(column)),
+            "{}",
+            folder.question
+        );
+        for path in folder.wanted.values() {
+            assert!(folder.papers.contains_key(path), "{path}");
+        }
+        for (path, paper) in &folder.papers {
+            let lines: Vec<&str> = paper.text.lines().collect();
+            for row in &paper.rows {
+                assert_eq!(row.len(), folder.columns.len());
+                assert!(
+                    row[0].is_some(),
+                    "{path} has a row without a name:\n{}",
+                    paper.text
+                );
+                for stated in row.iter().flatten() {
+                    let line = lines[stated.line - 1];
+                    assert!(
+                        line.contains(&stated.value),
+                        "{path}:{} {line:?}: {:?}",
+                        stated.line,
+                        stated.value
+                    );
+                }
+                stated_values += row.iter().flatten().count();
+                missing += row.iter().filter(|cell| cell.is_none()).count();
+            }
+        }
+    }
+    assert!(
+        missing * 4 > stated_values / 4 && missing < stated_values,
+        "{missing} of {stated_values}"
+    );
+}
+
+/// A value that is given as missing is on no line with its key.
+#[test]
+fn missing_values_are_missing() {
+    for folder in folders(Split::Train) {
+        for paper in folder
+            .papers
+            .values()
+            .filter(|paper| paper.rows.len() == 1 && paper.text.contains(": "))
+        {
+            for (column, cell) in folder.columns.iter().zip(&paper.rows[0]).skip(1) {
+                let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' ', '*', '"'], "");
+                let key = format!("{}:", plain(column));
+                let found = paper.text.lines().any(|line| plain(line).starts_with(&key));
+                assert!(
+                    cell.is_some() || !found,
+                    "{column} is there:\n{}",
+                    paper.text
+                );
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::words::phrase;
 use super::{Split, Words};
 use crate::random::Random;
 
@@ -24,6 +25,14 @@ pub enum ValueKind {
     Person,
     /// Letters and digits.
     Code,
+    /// A name with an address: `Ana Brook <ana@brook.org>`
+    Contact,
+    /// A number with a unit: `12 MB`
+    Amount,
+    /// A year, alone.
+    Year,
+    /// Several words.
+    Phrase,
 }
 
 /// A value.
@@ -49,7 +58,7 @@ const ENDINGS: [&str; 5] = ["com", "org", "net", "dev", "io"];
 
 impl ValueKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Word,
         Self::Version,
         Self::Date,
@@ -58,7 +67,34 @@ impl ValueKind {
         Self::Licence,
         Self::Person,
         Self::Code,
+        Self::Contact,
+        Self::Amount,
+        Self::Year,
+        Self::Phrase,
     ];
+
+    /// The kind that values of a key usually have; any kind for a key that says nothing.
+    pub fn usual(random: &mut Random, key: &str) -> Self {
+        let last = key.rsplit('-').next().unwrap_or(key);
+        if random.chance(0.15) {
+            return *random.pick(&Self::ALL);
+        }
+        match last {
+            "version" => Self::Version,
+            "license" => Self::Licence,
+            "author" | "owner" | "contact" => *random.pick(&[Self::Person, Self::Contact]),
+            "date" | "released" | "release" => Self::Date,
+            "size" | "weight" | "height" | "capacity" | "area" | "speed" | "power"
+            | "frequency" => *random.pick(&[Self::Amount, Self::Number]),
+            "count" | "port" | "limit" | "population" | "score" | "rating" | "users" | "level" => {
+                Self::Number
+            }
+            "url" | "repository" | "homepage" | "documentation" | "website" => Self::Url,
+            "year" | "edition" => Self::Year,
+            "name" | "city" | "country" | "color" | "vendor" | "region" | "status" => Self::Word,
+            _ => *random.pick(&Self::ALL),
+        }
+    }
 
     /// A random value of this kind.
     pub fn draw(self, random: &mut Random, split: Split) -> Value {
@@ -78,8 +114,15 @@ impl ValueKind {
             }
             Self::Word => Words::word(random, split),
             Self::Version => {
-                let [a, b, c] = [random.below(20), random.below(30), random.below(40)];
-                format!("{a}.{b}.{c}")
+                let [a, b, c] = [random.below(20), random.below(30), random.below(240)];
+                match random.below(8) {
+                    0 => format!("{a}.{b}"),
+                    1 => format!(
+                        "{a}.{b}.{c}-{}",
+                        random.pick(&["alpha.1", "beta.2", "rc.1", "1", "2+b1"])
+                    ),
+                    _ => format!("{a}.{b}.{c}"),
+                }
             }
             Self::Date => {
                 let (year, month, day) = (
@@ -91,9 +134,33 @@ impl ValueKind {
             }
             Self::Url => {
                 let (host, page) = (Words::word(random, split), Words::word(random, split));
-                format!("https://{host}.{}/{page}", random.pick(&ENDINGS))
+                match random.below(4) {
+                    0 => format!("https://{host}.{}", random.pick(&ENDINGS)),
+                    1 => format!("https://github.com/{host}/{page}"),
+                    2 => format!("https://www.{host}.{}/{page}/", random.pick(&ENDINGS)),
+                    _ => format!("https://{host}.{}/{page}", random.pick(&ENDINGS)),
+                }
+            }
+            Self::Licence if random.chance(0.3) => {
+                format!("{} OR {}", random.pick(&LICENCES), random.pick(&LICENCES))
             }
             Self::Licence => (*random.pick(&LICENCES)).to_owned(),
+            Self::Contact => {
+                let [first, last, host] = [(); 3].map(|()| Words::word(random, split));
+                let address = format!("{first}@{host}.{}", random.pick(&ENDINGS));
+                format!("{} {} <{address}>", capitalized(&first), capitalized(&last))
+            }
+            Self::Amount => {
+                let unit = *random.pick(&[
+                    "MB", "kB", "kg", "m", "km", "EUR", "USD", "ms", "W", "%", "GiB",
+                ]);
+                match random.chance(0.3) {
+                    true => format!("{}.{} {unit}", random.below(100), random.below(10)),
+                    false => format!("{} {unit}", random.between(1, 5000)),
+                }
+            }
+            Self::Year => random.between(1950, 2049).to_string(),
+            Self::Phrase => phrase(random, split, 2, 5),
             Self::Person => {
                 let [first, last] = [(); 2].map(|()| capitalized(&Words::word(random, split)));
                 format!("{first} {last}")

@@ -3,19 +3,240 @@
 use super::Split;
 use crate::random::Random;
 
-const ONSETS: [&str; 20] = [
-    "b", "br", "c", "ch", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "st",
-    "t", "v",
+const ONSETS: [&str; 44] = [
+    "", "b", "br", "bl", "c", "ch", "cl", "cr", "d", "dr", "f", "fl", "fr", "g", "gl", "gr", "h",
+    "j", "k", "kn", "l", "m", "n", "p", "pl", "pr", "ph", "qu", "r", "s", "sc", "sh", "sk", "sl",
+    "sp", "st", "sw", "t", "th", "tr", "v", "w", "y", "z",
 ];
-const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ai", "ea", "oo"];
-const CODAS: [&str; 10] = ["", "", "", "n", "r", "l", "s", "m", "x", "nd"];
+const VOWELS: [&str; 18] = [
+    "a", "e", "i", "o", "u", "a", "e", "i", "o", "y", "ai", "ea", "oo", "ou", "ie", "ee", "ia",
+    "au",
+];
+const CODAS: [&str; 32] = [
+    "", "", "", "", "", "", "", "n", "r", "l", "s", "m", "x", "nd", "t", "ck", "k", "d", "p", "b",
+    "g", "st", "ng", "rs", "ct", "th", "er", "nt", "ll", "ss", "w", "z",
+];
 
-/// Keys that real documents have; half of all keys are one of them, with or without a random word before it.
-const COMMON_KEYS: [&str; 24] = [
-    "name", "version", "license", "author", "owner", "date", "released", "size", "count", "price",
-    "status", "city", "country", "code", "url", "email", "weight", "height", "color", "type",
-    "port", "limit", "capacity", "model",
+/// Keys that real documents have, with `-` between words; half of all keys are one of them, with or without a random word before it.
+const COMMON_KEYS: [&str; 64] = [
+    "version",
+    "license",
+    "author",
+    "owner",
+    "date",
+    "released",
+    "size",
+    "count",
+    "price",
+    "status",
+    "city",
+    "country",
+    "code",
+    "url",
+    "email",
+    "weight",
+    "height",
+    "color",
+    "type",
+    "port",
+    "limit",
+    "capacity",
+    "model",
+    "edition",
+    "repository",
+    "homepage",
+    "documentation",
+    "rust-version",
+    "readme",
+    "language",
+    "year",
+    "rating",
+    "publisher",
+    "area",
+    "population",
+    "currency",
+    "timezone",
+    "protocol",
+    "vendor",
+    "serial-number",
+    "priority",
+    "category",
+    "channel",
+    "region",
+    "stage",
+    "score",
+    "speed",
+    "power",
+    "frequency",
+    "material",
+    "origin",
+    "contact",
+    "support-email",
+    "release-date",
+    "first-release",
+    "download-size",
+    "max-users",
+    "website",
+    "default-port",
+    "checksum",
+    "brand",
+    "manufacturer",
+    "grade",
+    "level",
 ];
+
+/// What records are about.
+const NOUNS: [&str; 32] = [
+    "crate", "package", "book", "city", "planet", "ship", "server", "product", "library", "person",
+    "company", "song", "plant", "bird", "river", "bridge", "engine", "device", "module", "project",
+    "tool", "game", "film", "school", "mountain", "train", "plane", "recipe", "sensor", "service",
+    "dataset", "font",
+];
+
+/// Common words, for sentences that say nothing.
+const COMMON_WORDS: [&str; 130] = [
+    "the",
+    "a",
+    "of",
+    "and",
+    "to",
+    "in",
+    "for",
+    "is",
+    "on",
+    "with",
+    "as",
+    "by",
+    "that",
+    "it",
+    "from",
+    "or",
+    "be",
+    "are",
+    "this",
+    "an",
+    "at",
+    "not",
+    "which",
+    "can",
+    "use",
+    "used",
+    "file",
+    "data",
+    "set",
+    "time",
+    "new",
+    "first",
+    "when",
+    "all",
+    "one",
+    "two",
+    "more",
+    "other",
+    "has",
+    "have",
+    "will",
+    "if",
+    "may",
+    "must",
+    "see",
+    "also",
+    "only",
+    "into",
+    "over",
+    "than",
+    "then",
+    "these",
+    "some",
+    "each",
+    "any",
+    "no",
+    "value",
+    "values",
+    "name",
+    "names",
+    "list",
+    "line",
+    "type",
+    "part",
+    "page",
+    "note",
+    "code",
+    "source",
+    "text",
+    "read",
+    "write",
+    "make",
+    "made",
+    "work",
+    "works",
+    "run",
+    "open",
+    "close",
+    "fast",
+    "small",
+    "large",
+    "simple",
+    "common",
+    "default",
+    "support",
+    "supports",
+    "library",
+    "function",
+    "functions",
+    "method",
+    "error",
+    "errors",
+    "test",
+    "tests",
+    "build",
+    "system",
+    "user",
+    "users",
+    "version",
+    "versions",
+    "package",
+    "packages",
+    "license",
+    "documentation",
+    "generated",
+    "automatically",
+    "original",
+    "contents",
+    "about",
+    "after",
+    "before",
+    "between",
+    "under",
+    "without",
+    "within",
+    "provides",
+    "based",
+    "required",
+    "optional",
+    "example",
+    "examples",
+    "please",
+    "should",
+    "would",
+    "there",
+    "their",
+    "because",
+    "different",
+    "available",
+    "standard",
+];
+
+/// A sentence of `least` to `most` words, some of them never read before.
+pub(super) fn phrase(random: &mut Random, split: Split, least: i64, most: i64) -> String {
+    let words: Vec<String> = (0..random.between(least, most))
+        .map(|_| match random.chance(0.8) {
+            true => (*random.pick(&COMMON_WORDS)).to_owned(),
+            false => Words::word(random, split),
+        })
+        .collect();
+    super::value::capitalized(&words.join(" ")) + if random.chance(0.6) { "." } else { "" }
+}
 
 /// Makes words of one split, no word twice.
 #[derive(Debug)]
@@ -36,16 +257,30 @@ impl Words {
     /// A word of the split of two or three syllables.
     pub fn word(random: &mut Random, split: Split) -> String {
         loop {
-            let mut word = String::new();
-            for _ in 0..random.between(2, 3) {
-                word.push_str(random.pick::<&str>(&ONSETS));
-                word.push_str(random.pick::<&str>(&VOWELS));
-                word.push_str(random.pick::<&str>(&CODAS));
-            }
-            if split.owns(&word) {
+            let word = match random.chance(0.12) {
+                true => Self::letters(random),
+                false => Self::syllables(random),
+            };
+            if word.len() > 1 && split.owns(&word) {
                 return word;
             }
         }
+    }
+
+    fn syllables(random: &mut Random) -> String {
+        let mut word = String::new();
+        for _ in 0..random.between(1, 3) {
+            word.push_str(random.pick::<&str>(&ONSETS));
+            word.push_str(random.pick::<&str>(&VOWELS));
+            word.push_str(random.pick::<&str>(&CODAS));
+        }
+        word
+    }
+
+    /// Letters that no language puts in a row, as abbreviations have them.
+    fn letters(random: &mut Random) -> String {
+        let letters = (0..random.between(2, 7)).map(|_| char::from(b'a' + random.below(26) as u8));
+        letters.collect()
     }
 
     /// A word that this maker has not made before.
@@ -59,23 +294,62 @@ impl Words {
         }
     }
 
-    /// A key that this maker has not made before: a common one, a common one behind a random word, or random words joined by `_`.
-    pub fn key(&mut self, random: &mut Random) -> String {
+    /// A noun: a common one, or a new word.
+    pub fn noun(&mut self, random: &mut Random) -> String {
+        if random.chance(0.3) {
+            return self.different(random);
+        }
+        let noun = (*random.pick(&NOUNS)).to_owned();
+        self.used.push(noun.clone());
+        noun
+    }
+
+    /// A name that this maker has not made before, as packages and products have them.
+    pub fn name(&mut self, random: &mut Random) -> String {
+        let word = self.different(random);
+        let split = self.split;
+        match random.below(10) {
+            0 | 1 => format!("{word}-{}", Self::word(random, split)),
+            2 | 3 => format!("{word}_{}", Self::word(random, split)),
+            4 => format!("{word}{}", random.between(1, 99)),
+            5 => format!(
+                "{}-{word}-{}",
+                Self::word(random, split),
+                Self::word(random, split)
+            ),
+            _ => word,
+        }
+    }
+
+    /// The words of a key that this maker has not made before: a common one, a common one behind a random word, or random words.
+    pub fn key_words(&mut self, random: &mut Random) -> Vec<String> {
         loop {
             let split = self.split;
-            let mut word = || Self::word(random, split);
-            let (a, b) = (word(), word());
-            let common = *random.pick(&COMMON_KEYS);
-            let key = match random.below(4) {
-                0 => common.to_owned(),
-                1 => format!("{a}_{common}"),
-                2 => a,
-                _ => format!("{a}_{b}"),
-            };
+            let mut words: Vec<String> = Vec::new();
+            let kind = random.below(10);
+            if kind >= 5 {
+                words.push(Self::word(random, split));
+            }
+            match kind {
+                0..7 => words.extend(
+                    random
+                        .pick::<&str>(&COMMON_KEYS)
+                        .split('-')
+                        .map(str::to_owned),
+                ),
+                7 | 8 => {}
+                _ => words.push(Self::word(random, split)),
+            }
+            let key = words.join("-");
             if !self.used.contains(&key) {
-                self.used.push(key.clone());
-                return key;
+                self.used.push(key);
+                return words;
             }
         }
+    }
+
+    /// A key that this maker has not made before, in one piece.
+    pub fn key(&mut self, random: &mut Random) -> String {
+        self.key_words(random).join("_")
     }
 }

@@ -1,0 +1,404 @@
+//! Folders of documents with records in them, a question about them, and what is true.
+
+use std::collections::BTreeMap;
+
+use super::page::{Field, Page, Record, Stated, Style};
+use super::words::{Words, phrase};
+use super::{Form, Split, ValueKind};
+use crate::random::Random;
+
+/// A document and what it states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paper {
+    /// Its text.
+    pub text: String,
+    /// Its rows, column by column; `None` where it does not state a value. Empty for a distractor.
+    pub rows: Vec<Vec<Option<Stated>>>,
+}
+
+/// A folder of documents and a question about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// What the records are about, in the singular.
+    pub noun: String,
+    /// The columns, the key first.
+    pub columns: Vec<String>,
+    /// The question.
+    pub question: String,
+    /// The file in each entry that the question names.
+    pub named_file: Option<String>,
+    /// Documents by path.
+    pub papers: BTreeMap<String, Paper>,
+    /// For each entry at the top the document in it that a reader wants; itself where it is a document.
+    pub wanted: BTreeMap<String, String>,
+}
+
+/// How large a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Entries at the top.
+    pub entries: usize,
+    /// Records of an entry's document, at most.
+    pub records: usize,
+    /// Columns beside the key, at most.
+    pub columns: usize,
+    /// How long documents are: lines of distraction, at most.
+    pub noise: usize,
+}
+
+/// Names of the one file of several that a reader wants.
+const MAIN_FILES: [&str; 8] = [
+    "manifest", "metadata", "info", "package", "record", "about", "data", "details",
+];
+/// Names of the others.
+const OTHER_FILES: [&str; 8] = [
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "notes.txt",
+    "src/main.c",
+    "tests/basic.txt",
+    "build.sh",
+    "TODO",
+];
+/// Keys of sections behind a record; they mislead.
+const TAIL_SECTIONS: [&str; 6] = [
+    "dependencies",
+    "features",
+    "lib",
+    "profile",
+    "options",
+    "links",
+];
+
+/// What one folder's records have in common.
+struct Plan {
+    split: Split,
+    style: Style,
+    /// Keys beside the name, and the kinds of their values.
+    keys: Vec<(Vec<String>, ValueKind)>,
+    /// Which keys are asked for, in the order of the columns.
+    asked: Vec<usize>,
+    name_key: Vec<String>,
+    name_first: bool,
+    noise: usize,
+}
+
+impl Folder {
+    /// A folder of at most `size`.
+    pub fn new(random: &mut Random, split: Split, size: Size) -> Self {
+        let mut words = Words::new(split);
+        let noun = words.noun(random);
+        let plan = Plan::new(random, split, &mut words, &noun, size);
+        let extension = plan.style.form.extension();
+        let layout = random.below(10);
+        let main_file = format!("{}.{extension}", random.pick::<&str>(&MAIN_FILES));
+        let named_file = (layout < 3).then(|| main_file.clone());
+        let mut folder = Self {
+            columns: plan.columns(random, &noun),
+            question: String::new(),
+            noun,
+            named_file,
+            papers: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+        };
+        folder.question = folder.ask(random);
+        while folder.wanted.len() < size.entries {
+            let records = match size.records {
+                1 => 1,
+                most if layout >= 5 && random.chance(0.5) => 2 + random.below(most - 1),
+                _ => 1,
+            };
+            let records: Vec<Record> = (0..records)
+                .map(|_| plan.record(random, &mut words))
+                .collect();
+            let mut entry = records[0].name.clone();
+            if random.chance(0.3) && layout < 5 {
+                entry = format!("{entry}-{}", ValueKind::Version.draw(random, split));
+            }
+            let paper = plan.paper(random, &records);
+            let (entry, path) = match layout {
+                0..5 => (format!("{entry}/"), format!("{entry}/{main_file}")),
+                _ => (
+                    format!("{entry}.{extension}"),
+                    format!("{entry}.{extension}"),
+                ),
+            };
+            if layout < 5 {
+                folder.add_others(random, &entry, split);
+            }
+            folder.papers.insert(path.clone(), paper);
+            folder.wanted.insert(entry, path);
+        }
+        if layout >= 5 && size.entries > 2 && random.chance(0.3) {
+            folder.add_distractor(random, split);
+        }
+        folder
+    }
+
+    /// Files beside the wanted one.
+    fn add_others(&mut self, random: &mut Random, entry: &str, split: Split) {
+        for _ in 0..random.below(4) {
+            let name = format!("{entry}{}", random.pick::<&str>(&OTHER_FILES));
+            self.papers.insert(name, noise_paper(random, split));
+        }
+    }
+
+    /// A document at the top that has no record.
+    fn add_distractor(&mut self, random: &mut Random, split: Split) {
+        let name =
+            (*random.pick(&["README.md", "NOTES.txt", "index.txt", "CONTRIBUTING.md"])).to_owned();
+        self.papers.insert(name.clone(), noise_paper(random, split));
+        self.wanted.insert(name.clone(), name);
+    }
+
+    fn ask(&self, random: &mut Random) -> String {
+        let (noun, rest) = (&self.noun, &self.columns[1..]);
+        let commas = rest.join(", ");
+        let spoken = match rest {
+            [one] => one.clone(),
+            [before @ .., last] => format!("{} and {last}", before.join(", ")),
+            [] => String::new(),
+        };
+        let from = match &self.named_file {
+            Some(file) => match random.below(2) {
+                0 => format!(" (from {file})"),
+                _ => format!(" in {file}"),
+            },
+            None => String::new(),
+        };
+        match random.below(5) {
+            0 | 1 => format!("For each {noun}{from}: {commas}."),
+            2 => format!("List every {noun} with its {spoken}{from}."),
+            3 => format!("What are the {spoken} of each {noun}{from}?"),
+            _ => format!("Make a table of all {noun}s{from}: {commas}"),
+        }
+    }
+}
+
+/// A document about nothing in particular.
+fn noise_paper(random: &mut Random, split: Split) -> Paper {
+    let lines = 1 + random.below(8);
+    let text: String = (0..lines)
+        .map(|_| match random.below(4) {
+            0 => String::from("\n"),
+            1 => format!("# {}\n", Words::word(random, split)),
+            _ => phrase(random, split, 4, 12) + "\n",
+        })
+        .collect();
+    Paper {
+        text,
+        rows: Vec::new(),
+    }
+}
+
+impl Plan {
+    fn new(random: &mut Random, split: Split, words: &mut Words, noun: &str, size: Size) -> Self {
+        let form = Form::draw(random, split);
+        let asked = 1 + random.below(size.columns);
+        let count = asked + random.below(5);
+        let keys: Vec<_> = (0..count)
+            .map(|_| {
+                let key = words.key_words(random);
+                let kind = ValueKind::usual(random, &key.join("-"));
+                (key, kind)
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..count).collect();
+        random.shuffle(&mut order);
+        let name_key = match random.below(10) {
+            0..5 => "name".to_owned(),
+            5 | 6 => noun.to_owned(),
+            7 => "title".to_owned(),
+            8 => "id".to_owned(),
+            _ => words.different(random),
+        };
+        let spaced = matches!(
+            form,
+            Form::Records | Form::MarkdownList | Form::MarkdownTable | Form::Csv
+        );
+        let style = Style {
+            form,
+            joint: match random.below(3) {
+                0 => "-",
+                1 if spaced => " ",
+                _ => "_",
+            },
+            capitals: spaced && random.chance(0.7),
+            section: if form == Form::Prose {
+                noun.to_owned()
+            } else {
+                section(random, noun, form)
+            },
+            head: head(random, split, form, size.noise),
+            tail: tail(random, split, words, form, size.noise),
+        };
+        Self {
+            split,
+            style,
+            keys,
+            asked: order[..asked].to_vec(),
+            name_key: vec![name_key],
+            name_first: random.chance(0.7),
+            noise: size.noise,
+        }
+    }
+
+    /// The columns as they are asked for: mostly spelled as the documents spell them.
+    fn columns(&self, random: &mut Random, noun: &str) -> Vec<String> {
+        let joint = match random.below(3) {
+            0 => "-",
+            1 => "_",
+            _ if self.style.joint == " " => "_",
+            _ => self.style.joint,
+        };
+        let own_name = self.name_key[0] == noun && random.chance(0.3);
+        let key = if own_name {
+            noun.to_owned()
+        } else {
+            "name".to_owned()
+        };
+        let asked = self.asked.iter().map(|key| self.keys[*key].0.join(joint));
+        std::iter::once(key).chain(asked).collect()
+    }
+
+    fn record(&self, random: &mut Random, words: &mut Words) -> Record {
+        let name = words.name(random);
+        let is_table = matches!(self.style.form, Form::Csv);
+        let mut fields: Vec<Field> = Vec::new();
+        for (index, (key, kind)) in self.keys.iter().enumerate() {
+            let column = self
+                .asked
+                .iter()
+                .position(|asked| *asked == index)
+                .map(|at| at + 1);
+            let is_there = random.chance(if column.is_some() { 0.88 } else { 0.75 });
+            let mut values = match is_there {
+                true => vec![kind.draw(random, self.split).to_string()],
+                false => Vec::new(),
+            };
+            if column.is_none() && is_there && random.chance(0.15) && !is_table {
+                values.push(kind.draw(random, self.split).to_string());
+            }
+            fields.push(Field {
+                key: key.clone(),
+                values,
+                column,
+            });
+        }
+        if self.style.form != Form::Csv
+            && self.style.form != Form::MarkdownTable
+            && random.chance(0.4)
+        {
+            random.shuffle(&mut fields);
+        }
+        if self.noise > 6 && !is_table && random.chance(0.5) {
+            let text = phrase(random, self.split, 5, 14);
+            let at = random.below(fields.len() + 1);
+            let key = vec!["description".to_owned()];
+            if !self.keys.iter().any(|(other, _)| *other == key) {
+                fields.insert(
+                    at,
+                    Field {
+                        key,
+                        values: vec![text],
+                        column: None,
+                    },
+                );
+            }
+        }
+        let at = if self.name_first || is_table {
+            0
+        } else {
+            random.below(fields.len() + 1)
+        };
+        let at = if self.style.form == Form::Prose {
+            0
+        } else {
+            at
+        };
+        let key = self.name_key.clone();
+        fields.insert(
+            at,
+            Field {
+                key,
+                values: vec![name.clone()],
+                column: Some(0),
+            },
+        );
+        Record { name, fields }
+    }
+
+    fn paper(&self, random: &mut Random, records: &[Record]) -> Paper {
+        let mut page = Page::default();
+        page.write(&self.style, records, self.asked.len() + 1, random);
+        let (text, rows) = page.finish();
+        Paper { text, rows }
+    }
+}
+
+fn section(random: &mut Random, noun: &str, form: Form) -> String {
+    match form {
+        Form::Yaml => String::new(),
+        _ if random.chance(0.5) => "package".to_owned(),
+        _ => noun.to_owned(),
+    }
+}
+
+/// Comment lines at the top.
+fn head(random: &mut Random, split: Split, form: Form, noise: usize) -> Vec<String> {
+    let mark = match form {
+        Form::Toml | Form::Yaml | Form::Ini => "# ",
+        Form::Records | Form::Prose => "",
+        _ => return Vec::new(),
+    };
+    if random.chance(0.5) {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = (0..random.below(noise + 1))
+        .map(|_| format!("{mark}{}", phrase(random, split, 4, 12)))
+        .collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
+}
+
+/// Sections behind the record: the same keys with other values.
+fn tail(
+    random: &mut Random,
+    split: Split,
+    words: &mut Words,
+    form: Form,
+    noise: usize,
+) -> Vec<Record> {
+    if !matches!(form, Form::Toml | Form::Ini | Form::MarkdownList) || random.chance(0.4) {
+        return Vec::new();
+    }
+    (0..random.below(noise / 3 + 1))
+        .map(|_| {
+            let mut name = (*random.pick(&TAIL_SECTIONS)).to_owned();
+            if random.chance(0.6) && form != Form::MarkdownList {
+                name = format!("{name}.{}", words.name(random));
+            }
+            let fields = (0..1 + random.below(3)).map(|_| {
+                let key = match random.below(3) {
+                    0 => vec!["version".to_owned()],
+                    1 => vec!["name".to_owned()],
+                    _ => words.key_words(random),
+                };
+                let kind = ValueKind::usual(random, &key.join("-"));
+                let values = vec![kind.draw(random, split).to_string()];
+                Field {
+                    key,
+                    values,
+                    column: None,
+                }
+            });
+            Record {
+                fields: fields.collect(),
+                name,
+            }
+        })
+        .collect()
+}
