@@ -13,6 +13,19 @@ pub struct ToolArgs {
     /// Who searches the web [default: the first that the environment sets up]
     #[arg(long, value_enum, value_name = "PROVIDER")]
     pub search: Option<SearchKind>,
+    /// The Python that `python` runs in [default: the machine's python3]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Calls that run without asking: TOOL, TOOL(PATTERN) or TOOL(ARGUMENT=PATTERN), with * for anything;
+    /// what is not named is then asked about (may be repeated)
+    #[arg(long, value_name = "RULE")]
+    pub allow: Vec<String>,
+    /// Calls that are asked about at the terminal, and refused where there is none (may be repeated)
+    #[arg(long, value_name = "RULE")]
+    pub ask: Vec<String>,
+    /// Calls that never run, whatever other rules say (may be repeated)
+    #[arg(long, value_name = "RULE")]
+    pub deny: Vec<String>,
     /// MCP servers whose tools agents may call: a file {"mcpServers": {"name": {"command": …, "args": […]}}},
     /// or "url" for one over HTTP (may be repeated)
     #[arg(long = "mcp", value_name = "FILE")]
@@ -26,6 +39,13 @@ pub enum ToolKind {
     Web,
     /// Read pages of the web with Chromium
     Browse,
+    /// Run Python in the sandbox
+    Python,
+    /// Run JavaScript in the sandbox
+    Javascript,
+    /// Show pictures to the model: those that code makes, and those among the documents
+    #[value(alias = "view_image")]
+    ViewImage,
 }
 
 /// A provider of web search.

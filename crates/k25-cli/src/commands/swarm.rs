@@ -1,6 +1,8 @@
 //! `k25 swarm`: a wide question over documents becomes a table with evidence.
 
+mod approve;
 mod cancel;
+mod code;
 pub mod folder;
 pub mod live;
 pub mod model;

@@ -10,6 +10,8 @@ use k25_mcp::{Config, Servers};
 use k25_web::{Browse, BrowseOptions, Provider, WebSearch};
 use serde::{Deserialize, Serialize};
 
+use super::approve::RuleNote;
+use super::code::CodeNote;
 use crate::args::{SearchKind, ToolArgs, ToolKind};
 
 /// Which tools a run was begun with, so that a resume has the same. No key is kept.
@@ -24,6 +26,10 @@ pub struct ToolNote {
     pub browse: bool,
     /// Files that name MCP servers.
     pub mcp: Vec<PathBuf>,
+    /// Which code agents run.
+    pub code: CodeNote,
+    /// Which calls run, are asked about, are refused.
+    pub rules: RuleNote,
 }
 
 impl ToolNote {
@@ -38,6 +44,8 @@ impl ToolNote {
             provider: args.search.map(|kind| provider(kind).name().to_owned()),
             browse: args.tools.contains(&ToolKind::Browse),
             mcp: args.mcp.iter().map(whole).collect::<Result<_>>()?,
+            code: CodeNote::new(args)?,
+            rules: RuleNote::new(args)?,
         })
     }
 }
@@ -62,6 +70,7 @@ impl MoreTools {
     /// Makes ready what the note asks for; a run does not begin without it.
     pub async fn open(note: &ToolNote) -> Result<Self> {
         let mut tools = MoreTools::default();
+        note.code.check().await?;
         if note.web {
             tools.web.push(Arc::new(web_search(note)?));
         }

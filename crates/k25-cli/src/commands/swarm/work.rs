@@ -16,6 +16,7 @@ use k25_agent::swarm::{
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::approve::Approvals;
 use super::folder::{RunFolder, RunNote};
 use super::live::{Live, observer};
 use super::model::Models;
@@ -159,6 +160,9 @@ impl Work {
             false => documents,
         });
         let tools = tools.over(&self.note.tools, &documents)?;
+        let code = &self.note.tools.code;
+        let code = code.open(&self.folder.file("files"), &documents)?;
+        let approvals = Approvals::new(!self.json);
         if !self.json {
             show::print_head(run, &self.models, &documents);
         }
@@ -166,8 +170,8 @@ impl Work {
             documents,
             main: self.models.main.clone(),
             subagents: self.models.subagents.clone(),
-            more_tools: tools.tools(),
-            wrap: None,
+            more_tools: tools.tools().into_iter().chain(code).collect(),
+            wrap: self.note.tools.rules.wrap(&approvals)?,
         };
         let swarm = Swarm::new(Arc::clone(run), parts)?;
         let mut going = tokio::spawn(async move { swarm.go().await });
@@ -187,7 +191,10 @@ impl Work {
                     run.ask_to_stop(Stop::Pause("interrupted".to_owned()));
                 }
                 () = tokio::time::sleep(GLANCE) => {
-                    run.with_state(|state| live.draw(state, &self.models.currency));
+                    match approvals.is_asking() {
+                        true => live.clear(),
+                        false => run.with_state(|state| live.draw(state, &self.models.currency)),
+                    }
                     if self.folder.cancel_wish().exists() {
                         run.ask_to_stop(Stop::Cancel);
                     }
