@@ -1,7 +1,6 @@
 //! Many conversations at once over one model, as the sub-agents of a swarm have them.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -46,7 +45,6 @@ fn ask(client: &LocalClient, agent: usize) -> ChatReply {
     request.max_tokens = Some(48);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut stream = client.chat(request);
-    let mut stream = pin!(stream.as_mut());
     let mut reply = ChatReply::default();
     loop {
         match stream.as_mut().poll_next(&mut Context::from_waker(&waker)) {

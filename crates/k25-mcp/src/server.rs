@@ -110,9 +110,7 @@ impl ServerHandler for SwarmServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut listed = ListToolsResult::default();
-        listed.tools = tools();
-        Ok(listed)
+        Ok(ListToolsResult::with_all_items(tools()))
     }
 
     async fn call_tool(

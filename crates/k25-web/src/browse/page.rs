@@ -203,15 +203,15 @@ async fn wait(
                 let browser = &chromium.connection;
                 let _ = browser.command(Some(session), method, close).await;
             }
-            "Network.responseReceived" => {
-                if params["type"] == "Document" && params["frameId"] == frame {
-                    *response = Response {
-                        request: text(&params["requestId"]),
-                        kind: text(&params["response"]["mimeType"]),
-                        status: params["response"]["status"].as_u64().unwrap_or(0),
-                        bytes: 0,
-                    };
-                }
+            "Network.responseReceived"
+                if params["type"] == "Document" && params["frameId"] == frame =>
+            {
+                *response = Response {
+                    request: text(&params["requestId"]),
+                    kind: text(&params["response"]["mimeType"]),
+                    status: params["response"]["status"].as_u64().unwrap_or(0),
+                    bytes: 0,
+                };
             }
             "Network.dataReceived" if params["requestId"] == response.request.as_str() => {
                 response.bytes += params["dataLength"].as_u64().unwrap_or(0);
