@@ -51,7 +51,7 @@ pub enum Command {
     /// Talk to a model, turn by turn
     Chat(ChatArgs),
     /// Let one agent read documents and answer in words
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Let sub-agents fill a table from documents, each value with the line it stands on
     Swarm(Box<SwarmArgs>),
     /// Offer the swarm to other agents, as an MCP server on standard input and output

@@ -42,7 +42,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Verify(args) => verify::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
-        Command::Agent(args) => agent::run(args),
+        Command::Agent(args) => agent::run(*args),
         Command::Swarm(args) => swarm::run(*args),
         Command::Mcp(args) => mcp::run(args),
         Command::Serve(args) => serve::run(&args),
