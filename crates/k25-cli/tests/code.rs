@@ -167,6 +167,6 @@ fn a_python_that_does_not_do_is_named_before_the_run_begins() {
     let (output, dir) = agent(&[], &["--python", "/bin/true"]);
     assert!(!output.status.success());
     assert!(text(&output).contains("no Python 3"), "{}", text(&output));
-    assert!(text(&output).contains("hint:"), "{}", text(&output));
+    assert!(text(&output).contains("hint "), "{}", text(&output));
     assert!(!dir.path().join("runs/journal.db").exists());
 }

@@ -408,7 +408,7 @@ fn a_pdf_is_a_document_like_any_other() {
     ]);
     let (stdout, stderr) = texts(&output);
     assert!(
-        stdout.contains("report.pdf:6: North 410 m 4"),
+        stdout.contains("report.pdf:5: Quay Length Cranes"),
         "{stdout}\n{stderr}"
     );
     assert!(stdout.contains("\n6: North 410 m 4\n"), "{stdout}");

@@ -460,6 +460,8 @@ def fill_disk():
             with open(names[-1], "wb", buffering=0) as file:
                 for _ in range(10):
                     assert file.write(bytes(1 << 20)) == 1 << 20
+        # What is gone again at once has filled nothing.
+        time.sleep(0.5)
         return "100 MiB"
     finally:
         for name in names:
@@ -475,6 +477,7 @@ def fill_disk_unseen():
         files.append(file)
         for _ in range(10):
             assert file.write(bytes(1 << 20)) == 1 << 20
+    time.sleep(0.5)
     return "100 MiB"
 
 
