@@ -55,7 +55,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
     /// What the audit log leaves out: {"fields": ["reasoning_content"], "patterns": [{"pattern": "…",
-    /// "with": "[name]"}]}
+    /// "with": "(name)"}]}
     #[arg(long, value_name = "FILE", requires = "audit")]
     pub audit_rules: Option<PathBuf>,
     /// Send a span of every answer to this OpenTelemetry collector (OTLP over HTTP, port 4318 as a rule)
