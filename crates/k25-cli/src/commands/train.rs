@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::data::DataKind;
 use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
 use k25_train::export::export;
-use k25_train::lessons::{Lesson, record};
+use k25_train::lessons::{Lesson, echo, record};
 use k25_train::plot::svg;
 use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
 use k25_train::world::Split;
@@ -111,13 +111,14 @@ pub struct EvaluateArgs {
 /// `k25 train lessons`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every line is a conversation for `k25 train sft`. The same numbers give the same lessons; the
+Every line is a conversation for `k25 train sft` (of --kind echo a text for `k25 train pretrain`). The same numbers give the same lessons; the
 held-out ones have words and forms of documents that the others never have.
 
 Examples:
   k25 train lessons lessons.jsonl --count 100000
   k25 train lessons held-out.jsonl --count 1000 --held-out
-  k25 train lessons runs.jsonl --runs --count 2000      # agents and swarms at work")]
+  k25 train lessons runs.jsonl --kind runs --count 2000
+  k25 train lessons echo.jsonl --kind echo")]
 pub struct LessonsArgs {
     /// File to write; it must not exist yet
     pub file: PathBuf,
@@ -130,10 +131,21 @@ pub struct LessonsArgs {
     /// Lessons to measure with, not to train on
     #[arg(long)]
     pub held_out: bool,
-    /// Record agents and swarms at work in k25's own runtime; the count is of runs, each of which
+    /// What they are about
+    #[arg(long, value_enum, default_value_t = LessonSet::Answers)]
+    pub kind: LessonSet,
+}
+
+/// Sets of lessons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LessonSet {
+    /// Questions about documents, rewriting, arithmetic
+    Answers,
+    /// Agents and swarms at work, recorded in k25's own runtime: the count is of runs, each of which
     /// gives a conversation for every agent
-    #[arg(long)]
-    pub runs: bool,
+    Runs,
+    /// Words said three times, as text for `k25 train pretrain`: how copying is learned first
+    Echo,
 }
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
@@ -408,9 +420,10 @@ fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     let status = Status::show("writing lessons …");
     let mut written = 0;
     for index in 0..args.count {
-        let lines = match args.runs {
-            true => record::lessons(args.seed, split, index)?,
-            false => vec![Lesson::new(args.seed, split, index).to_json()],
+        let lines = match args.kind {
+            LessonSet::Runs => record::lessons(args.seed, split, index)?,
+            LessonSet::Answers => vec![Lesson::new(args.seed, split, index).to_json()],
+            LessonSet::Echo => vec![echo(args.seed, split, index)],
         };
         for line in &lines {
             writeln!(file, "{line}").with_context(show)?;
