@@ -22,6 +22,8 @@ use crate::world::{Folder, Stated};
 const WIDTH: usize = 20;
 /// Rows that are handed in with one call.
 const ROWS_PER_CALL: usize = 6;
+/// Beginnings of paths that lead nowhere.
+const NOWHERE: [&str; 4] = ["docs/", "./files/", "data/", "the "];
 /// Windows of a document that are read before a value counts as not stated.
 const WINDOWS: usize = 2;
 
@@ -142,9 +144,7 @@ impl State {
         };
         weights.push(if answer.is_mistake { 0.0 } else { 1.0 });
         let mut conversation = request.conversation.clone();
-        conversation
-            .messages
-            .push(message_of(answer, said, messages));
+        conversation.messages.push(message_of(answer, messages));
         self.threads.insert(
             id,
             Recorded {
@@ -156,7 +156,7 @@ impl State {
 }
 
 /// The answer as a message, with the ids that the runtime will give its calls.
-fn message_of(answer: &Answer, _said: usize, messages: &[Message]) -> Message {
+fn message_of(answer: &Answer, messages: &[Message]) -> Message {
     let first: usize = messages
         .iter()
         .map(|message| message.tool_calls.len())
@@ -295,7 +295,7 @@ impl Lesson<'_> {
         } else if thread.has("assign_task") {
             self.orchestrate()
         } else if !thread.has("submit_rows") {
-            self.reply(random)
+            self.reply()
         } else if thread.user == self.folder.question {
             self.alone()
         } else {
@@ -474,7 +474,7 @@ impl Lesson<'_> {
         let shown = self.thread.shown(path);
         let Some((end, more)) = shown.iter().copied().max() else {
             if self.errs && random.chance(0.3) {
-                let wrong = format!("{}{path}", Words::pick(random));
+                let wrong = format!("{}{path}", random.pick::<&str>(&NOWHERE));
                 return Some(Answer::call("open", json!({"path": wrong})).mistaken());
             }
             return Some(Answer::call("open", json!({"path": path})));
@@ -631,7 +631,7 @@ impl Lesson<'_> {
     }
 
     /// An answer in words to a question about one value.
-    fn reply(&self, _random: &mut Random) -> Answer {
+    fn reply(&self) -> Answer {
         let Some((name, column)) = asked(self.thread.user) else {
             return Answer::text(super::NOT_FOUND);
         };
@@ -716,15 +716,6 @@ fn spoil(row: &mut Value, random: &mut Random) {
     }
 }
 
-/// Beginnings of paths that lead nowhere.
-struct Words;
-
-impl Words {
-    fn pick(random: &mut Random) -> &'static str {
-        random.pick::<&str>(&["docs/", "./files/", "data/", "the "])
-    }
-}
-
 impl ChatClient for Teacher {
     fn chat(&self, request: ChatRequest) -> ChatStream {
         let answer = self.answer(&request);
@@ -741,7 +732,7 @@ impl ChatClient for Teacher {
 }
 
 fn events(answer: Answer, messages: &[Message], prompt_tokens: u64) -> Vec<ChatEvent> {
-    let message = message_of(&answer, 0, messages);
+    let message = message_of(&answer, messages);
     let mut outputs = Vec::new();
     if !answer.content.is_empty() {
         outputs.push(ParserEvent::ContentDelta(answer.content));
