@@ -6,8 +6,10 @@
 
 mod calls;
 mod context;
+mod drift;
 mod guard;
 mod ladder;
+mod last_turn;
 mod reply;
 mod request;
 
@@ -23,6 +25,7 @@ use crate::run::{Run, RunError, RunState, TaskState};
 use crate::tools::Toolset;
 
 pub use context::ContextPolicy;
+pub use last_turn::LastTurn;
 
 /// A model and how to ask it.
 #[derive(Clone)]
@@ -72,6 +75,10 @@ pub struct Agent {
     pub stall: Duration,
     /// After calls of this tool it is told which documents nobody has opened yet.
     pub reminds_after: Option<&'static str>,
+    /// Now and then its model is asked whether its work still serves the task.
+    pub checks_drift: bool,
+    /// What it may still do when a limit ends it.
+    pub last_turn: LastTurn,
 }
 
 /// How often a long task is told its goal again.
@@ -80,6 +87,23 @@ const REMIND_EVERY: usize = 25;
 const CANCELLED: &str = "cancelled";
 
 impl Agent {
+    /// An agent without a task, whose model is asked beside the work of others.
+    pub(crate) fn for_asides(model: ModelChoice, stall: Duration) -> Self {
+        Agent {
+            model,
+            system: String::new(),
+            user: String::new(),
+            tools: Toolset::default(),
+            thinking: false,
+            max_steps: 1,
+            context: ContextPolicy::None,
+            stall,
+            reminds_after: None,
+            checks_drift: false,
+            last_turn: LastTurn::No,
+        }
+    }
+
     /// Works on `task` until it ends, and says how.
     ///
     /// # Errors
@@ -101,6 +125,9 @@ impl Agent {
             if let Some(stop) = run.stop() {
                 return Err(Run::stop_error(stop));
             }
+            if state.cut_short.is_some() {
+                return self.last_words(run, task).await;
+            }
             if state.turns.last().is_some_and(|turn| !turn.is_closed()) {
                 if self.run_calls(run, task, &state).await? {
                     return self.end(run, task, TaskEnd::Done, String::new()).await;
@@ -115,10 +142,11 @@ impl Agent {
                 let text = turn.reply.content.clone().unwrap_or_default();
                 return self.end(run, task, TaskEnd::Done, text).await;
             }
-            if let Some(why) = self.limit(run, &state) {
-                return self.end(run, task, TaskEnd::Partial, why).await;
-            }
-            if let Some(end) = self.step(run, task, &state).await? {
+            let ended = match self.limit(run, &state) {
+                Some(why) => self.cut_short(run, task, &state, why).await?,
+                None => self.step(run, task, &state).await?,
+            };
+            if let Some(end) = ended {
                 return Ok(end);
             }
         }
@@ -173,8 +201,7 @@ impl Agent {
                 Ok(None)
             }
             request::Asked::OutOf(limit) => {
-                let why = budget_words(limit);
-                self.end(run, task, TaskEnd::Partial, why).await.map(Some)
+                self.cut_short(run, task, &state, budget_words(limit)).await
             }
             request::Asked::TooLong => {
                 let why = "the history does not fit the model's context".to_owned();
@@ -200,7 +227,10 @@ impl Agent {
         if steps + 1 == self.max_steps {
             nudges.push("Last step: finish now with what you have.".to_owned());
         } else if steps.is_multiple_of(REMIND_EVERY) && steps > 0 {
-            nudges.push(format!("Reminder of the task: {}", self.user));
+            nudges.push(match self.drift(run, task, &state).await? {
+                Some(why) => format!("{why}\nThe task is: {}", self.user),
+                None => format!("Reminder of the task: {}", self.user),
+            });
         }
         nudges.extend(self.unopened_note(run, &state));
         if nudges.is_empty() {

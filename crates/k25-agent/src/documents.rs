@@ -112,6 +112,11 @@ impl Document {
         }
     }
 
+    /// How many bytes its text has.
+    pub fn byte_count(&self) -> usize {
+        self.text.len()
+    }
+
     /// How many lines it has.
     pub fn line_count(&self) -> usize {
         self.starts.len()
@@ -268,6 +273,12 @@ impl Documents {
             Some(pages) => pages.keep(page),
             None => Err(DocumentError::NotBrowsed(page.url.to_owned())),
         }
+    }
+
+    /// The pages of the web from this number on, in the order in which they were kept.
+    pub(crate) fn pages_from(&self, number: usize) -> Vec<Arc<Document>> {
+        let pages = self.pages.as_ref();
+        pages.map(|pages| pages.from(number)).unwrap_or_default()
     }
 
     /// The text of a PDF from elsewhere, read as those of the folder are.

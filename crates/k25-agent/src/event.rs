@@ -163,6 +163,27 @@ pub enum EventKind {
         /// Why, for a person.
         why: String,
     },
+    /// A long document was outlined for all agents.
+    PageOutlined {
+        /// The document.
+        source: String,
+        /// What it is kept under, see [`RunState::outlines`](crate::run::RunState::outlines).
+        key: String,
+        /// What stands where.
+        text: String,
+    },
+    /// Rows were taken out of the table: columns that tell rows apart were amended after a trial.
+    RowsDropped {
+        /// Their keys.
+        rows: Vec<String>,
+    },
+    /// A limit is near; the agent has one turn left to say what it has.
+    LastTurn {
+        /// The limit.
+        why: String,
+        /// What the agent is told.
+        text: String,
+    },
     /// Something that the runtime says to an agent between its turns.
     Nudged {
         /// The text.

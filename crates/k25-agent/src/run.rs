@@ -1,5 +1,6 @@
 //! A run: its journal, its state, its clock and its limits, shared by all its agents.
 
+mod last_words;
 mod limiter;
 mod reservation;
 mod state;
@@ -15,9 +16,11 @@ use crate::budget::{Budget, Ledger, Limit};
 use crate::event::{Event, EventKind};
 use crate::journal::{Journal, JournalError, NewEvent};
 
+pub use last_words::{LastWords, Share};
 pub use limiter::{Limiter, Permit};
 pub use reservation::Reservation;
-pub use state::{RunState, RunStatus, TaskState, Turn};
+pub(crate) use state::guessed_tokens;
+pub use state::{CutShort, RunState, RunStatus, TaskState, Turn};
 
 /// Why a run stops before its end.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -135,6 +138,7 @@ pub struct Run {
     random: Mutex<Random>,
     budget: Mutex<Budget>,
     ledger: Mutex<Ledger>,
+    last_words: Mutex<Option<LastWords>>,
     released: Notify,
     limiter: Limiter,
     stop: watch::Sender<Option<Stop>>,
@@ -164,6 +168,7 @@ impl Run {
             random: Mutex::new(Random::new(parts.seed)),
             budget: Mutex::new(parts.budget),
             ledger: Mutex::default(),
+            last_words: Mutex::default(),
             released: Notify::new(),
             limiter: Limiter::new(parts.max_parallel),
             stop: watch::Sender::new(None),
@@ -252,20 +257,24 @@ impl Run {
             .clone()
     }
 
-    /// Which limit of the budget is reached.
+    /// Which limit of the budget is reached; what is kept for the main agent's last words is not there
+    /// for anything else.
     pub fn exhausted(&self) -> Option<Limit> {
-        let budget = self.budget();
         self.with_state(|state| {
             let mut spent = state.spent;
             spent.ms += self.clock.elapsed_ms();
-            budget.exhausted(&spent, state.critical.total())
+            self.open_budget(state)
+                .exhausted(&spent, state.critical.total())
         })
     }
 
     /// What is left of the time; `None` where it is not limited.
-    pub fn time_left(&self) -> Option<Duration> {
-        let limit = self.budget().seconds?.saturating_mul(1000);
-        let used = self.with_state(|state| state.spent.ms) + self.clock.elapsed_ms();
+    pub fn time_left(&self, whose: Share) -> Option<Duration> {
+        let (limit, used) = self.with_state(|state| {
+            let limit = self.budget_of(whose, state).seconds?;
+            Some((limit.saturating_mul(1000), state.spent.ms))
+        })?;
+        let used = used + self.clock.elapsed_ms();
         Some(Duration::from_millis(limit.saturating_sub(used)))
     }
 

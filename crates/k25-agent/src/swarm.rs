@@ -9,23 +9,27 @@ mod choose;
 mod edit;
 mod fill;
 mod judge;
+mod outline;
 mod prompts;
 mod report;
 mod subagents;
 mod timeline;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Agent, ContextPolicy, ModelChoice};
-use crate::contract::Contract;
+use crate::agent::{Agent, ContextPolicy, LastTurn, ModelChoice};
+use crate::contract::{Contract, SUBMIT_ROWS};
 use crate::documents::Documents;
 use crate::event::{EventKind, MAIN, TaskEnd};
-use crate::run::{Run, RunError, RunState, RunStatus};
+use crate::run::{LastWords, Run, RunError, RunState, RunStatus};
 use crate::table::ConflictRule;
 use crate::tools::{DefineTable, Open, OpenLimits, Search, SubmitRows, Tool, Toolset};
+
+use outline::{Outlined, Outlines};
 
 pub use cancel::cancel;
 pub use choose::{Asked, Choice, Effort, choose, choose_mode};
@@ -34,6 +38,8 @@ pub use report::{AgentReport, Report};
 pub use subagents::{ASSIGN_TASK, CREATE_SUBAGENT};
 pub use timeline::timeline_svg;
 
+/// Calls with the last words of an agent that fills a table alone.
+const LAST_CALLS: u64 = 8;
 /// The task in which the columns are found.
 const CONTRACT: &str = "contract";
 
@@ -81,6 +87,11 @@ pub struct Settings {
     pub conflicts: ConflictRule,
     /// Seconds that a stream may be silent.
     pub stall_seconds: u64,
+    /// A few rows are filled before the columns are frozen, which may be amended then. Not where
+    /// tools show little.
+    pub trial: bool,
+    /// Long documents are outlined once for all sub-agents. Not where tools show little.
+    pub outlines: bool,
 }
 
 impl Default for Settings {
@@ -96,6 +107,8 @@ impl Default for Settings {
             small: false,
             conflicts: ConflictRule::Keep,
             stall_seconds: 120,
+            trial: false,
+            outlines: true,
         }
     }
 }
@@ -112,6 +125,7 @@ pub struct Swarm {
     more_tools: Vec<Arc<dyn Tool>>,
     wrap: Option<Wrap>,
     groups: subagents::Groups,
+    outlines: Option<Arc<Outlines>>,
 }
 
 /// Puts something around a tool: approvals, measurements, faults for tests.
@@ -189,7 +203,20 @@ impl Swarm {
             true => (OpenLimits::SMALL, 8),
             false => (OpenLimits::LARGE, 20),
         };
+        if !settings.small && settings.mode != Mode::Direct {
+            run.keep_for_last_words(LastWords {
+                prices: main.prices,
+                tool_calls: match settings.mode {
+                    Mode::Single => LAST_CALLS,
+                    _ => 0,
+                },
+            });
+        }
+        let outlines = settings.outlines && !settings.small && settings.mode == Mode::Swarm;
+        let stall = Duration::from_secs(settings.stall_seconds);
+        let outlines = outlines.then(|| Outlines::new(&run, &subagents, stall));
         Ok(Arc::new(Swarm {
+            outlines,
             open: Arc::new(Open::new(Arc::clone(&documents), limits)),
             search: Arc::new(Search::new(Arc::clone(&documents), hits)),
             run,
@@ -221,6 +248,9 @@ impl Swarm {
             self.run.record(MAIN, vec![EventKind::RunResumed]).await?;
         }
         let result = self.stages().await;
+        if let Some(outlines) = &self.outlines {
+            outlines.finish().await;
+        }
         match &result {
             Ok(text) => self.end(text.clone()).await?,
             Err(RunError::Cancelled) => self.end(cancel::CANCELLED.to_owned()).await?,
@@ -250,7 +280,8 @@ impl Swarm {
             self.answering_agent().work(&self.run, MAIN).await?;
             return Ok(self.last_words());
         }
-        let contract = self.contract().await?;
+        let proposed = self.contract().await?;
+        let contract = self.try_out(proposed).await?;
         self.main_agent(&contract).work(&self.run, MAIN).await?;
         self.fill_open_places().await?;
         self.judge_conflicts().await?;
@@ -310,6 +341,8 @@ impl Swarm {
             context: self.settings.context,
             stall: Duration::from_secs(self.settings.stall_seconds),
             reminds_after: None,
+            checks_drift: !self.settings.small,
+            last_turn: LastTurn::No,
         }
     }
 
@@ -321,7 +354,23 @@ impl Swarm {
         let tools = [&self.search, &self.open]
             .into_iter()
             .chain(&self.more_tools);
-        Toolset::new(tools.map(|tool| self.wrapped(Arc::clone(tool))).collect())
+        let tools = tools.map(|tool| self.wrapped(self.outlined(tool)));
+        Toolset::new(tools.collect())
+    }
+
+    fn outlined(&self, tool: &Arc<dyn Tool>) -> Arc<dyn Tool> {
+        match &self.outlines {
+            Some(outlines) => Outlined::around(tool, &self.documents, outlines),
+            None => Arc::clone(tool),
+        }
+    }
+
+    /// What a main agent with these tools may still do when a limit ends it.
+    fn last_turn(&self, told: &'static str, tools: &'static [&'static str]) -> LastTurn {
+        match self.settings.small {
+            true => LastTurn::No,
+            false => LastTurn::Offered { told, tools },
+        }
     }
 
     fn wrapped(&self, tool: Arc<dyn Tool>) -> Arc<dyn Tool> {
@@ -345,6 +394,7 @@ impl Swarm {
         };
         Agent {
             tools,
+            last_turn: self.last_turn(prompts::LAST_WORDS, &[]),
             ..self.agent(&self.main, system.to_owned(), self.question())
         }
     }
@@ -356,10 +406,15 @@ impl Swarm {
             false => (prompts::SINGLE, self.submitting_tools(contract)),
         };
         let system = format!("{instructions}\n\n{}", contract.prompt_text());
+        let user = self.question() + &self.trial_note();
         Agent {
             tools,
             reminds_after: is_swarm.then_some(ASSIGN_TASK),
-            ..self.agent(&self.main, system, self.question())
+            last_turn: match is_swarm {
+                true => self.last_turn(prompts::LAST_WORDS, &[]),
+                false => self.last_turn(prompts::LAST_ROWS, &[SUBMIT_ROWS]),
+            },
+            ..self.agent(&self.main, system, user)
         }
     }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::event::{Call, EventKind};
 
-pub use define_table::DefineTable;
+pub use define_table::{AmendTable, DefineTable};
 pub use open::{Open, OpenLimits};
 pub use repair::repaired_json;
 pub use schema::{SchemaFault, fit, normalise_schema};

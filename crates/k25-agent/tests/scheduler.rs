@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{PRICES, World, choice, wait};
+use common::{PRICES, World, choice, parts, swarm_of, wait};
 use k25_agent::budget::Budget;
 use k25_agent::contract::{Contract, parse_columns};
 use k25_agent::documents::Documents;
 use k25_agent::event::{Event, EventKind};
 use k25_agent::journal::{Journal, MemoryJournal};
-use k25_agent::run::{Clock, Observer, Random, Run, RunError, RunParts, RunState, RunStatus, Turn};
-use k25_agent::swarm::{Settings, Swarm, SwarmParts, Wrap};
+use k25_agent::run::{Observer, Random, Run, RunError, RunParts, RunState, RunStatus, Turn};
+use k25_agent::swarm::{Settings, Swarm, Wrap};
 use k25_agent::tools::{CallContext, Calling, Effect, FailureKind, Tool, ToolError};
 use k25_chat::{ChatClient, ChatErrorKind, ChatRequest, ChatStream};
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
@@ -289,12 +289,10 @@ impl Simulator {
     fn open(&self, plan: &Plan, journal: Arc<dyn Journal>) -> (Arc<Run>, Arc<Notify>) {
         let crash = Arc::default();
         let run = Run::open(RunParts {
-            journal,
-            clock: Clock::starting_at(1_000),
             seed: plan.seed,
-            budget: plan.budget.clone(),
             max_parallel: plan.parallel,
             observer: Some(watch(plan, &crash)),
+            ..parts(journal, plan.budget.clone())
         })
         .unwrap();
         (run, crash)
@@ -303,14 +301,7 @@ impl Simulator {
     fn swarm(&self, plan: &Plan, run: &Arc<Run>, endpoint: &Arc<Endpoint>) -> Arc<Swarm> {
         let model = choice(Arc::clone(endpoint) as Arc<dyn ChatClient>);
         assert_eq!(model.prices, PRICES);
-        let parts = SwarmParts {
-            documents: Arc::clone(&self.documents),
-            main: model.clone(),
-            subagents: model,
-            more_tools: Vec::new(),
-            wrap: Some(faulty(plan)),
-        };
-        Swarm::new(Arc::clone(run), parts).unwrap()
+        swarm_of(run, Arc::clone(&self.documents), model, Some(faulty(plan)))
     }
 
     /// One seed, from its first event to what must hold at its end.

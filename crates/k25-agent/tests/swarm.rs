@@ -6,13 +6,13 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{World, begun, budget, choice, flaky, good_model, swarm, wait};
+use common::{World, begun, budget, choice, flaky, good_model, swarm, swarm_of, wait};
 use k25_agent::agent::ContextPolicy;
 use k25_agent::budget::Budget;
 use k25_agent::contract::parse_columns;
 use k25_agent::event::{MAIN, TaskEnd};
 use k25_agent::run::{Run, RunError, RunStatus, Stop};
-use k25_agent::swarm::{Edit, Mode, Report, Settings, Swarm, SwarmParts, timeline_svg};
+use k25_agent::swarm::{Edit, Mode, Report, Settings, Swarm, timeline_svg};
 use k25_agent::table::{CellStatus, to_csv};
 use k25_chat::ChatErrorKind;
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
@@ -443,7 +443,7 @@ async fn short_contexts_are_shortened_by_each_policy() {
         let settings = Settings {
             mode: Mode::Single,
             context,
-            main_steps: 300,
+            main_steps: 310,
             ..Settings::default()
         };
         let run = begun(&world, &settings).await;
@@ -464,30 +464,20 @@ async fn short_contexts_are_shortened_by_each_policy() {
                 return Script::Reply(ScriptedReply::text("Found nothing yet."));
             }
             let made = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            if made < 280 {
+            if made < 300 {
                 let query = json!({"query": format!("word{made}")});
                 return Script::Reply(ScriptedReply::call("search", &query));
             }
             Script::Reply(ScriptedReply::text("That is all."))
         });
-        let model = ModelWith {
+        let model = k25_agent::agent::ModelChoice {
             context_tokens: 3_000,
-            client: Arc::new(model),
+            ..choice(Arc::new(model))
         };
-        let parts = SwarmParts {
-            documents: world.documents(),
-            main: model.choice(),
-            subagents: model.choice(),
-            more_tools: Vec::new(),
-            wrap: None,
-        };
-        Swarm::new(Arc::clone(&run), parts)
-            .unwrap()
-            .go()
-            .await
-            .unwrap();
+        let swarm = swarm_of(&run, world.documents(), model, None);
+        swarm.go().await.unwrap();
         run.with_state(|state| {
-            assert_eq!(state.tasks[MAIN].steps(), 281, "{context:?}");
+            assert_eq!(state.tasks[MAIN].steps(), 301, "{context:?}");
             assert_eq!(state.tasks[MAIN].end, Some(TaskEnd::Done));
             assert!(state.tasks[MAIN].summary.is_some(), "{context:?}");
         });
@@ -498,20 +488,5 @@ async fn short_contexts_are_shortened_by_each_policy() {
             60
         };
         assert!(longest < most, "{context:?} showed {longest} messages");
-    }
-}
-
-struct ModelWith {
-    context_tokens: u64,
-    client: Arc<ScriptedClient>,
-}
-
-impl ModelWith {
-    fn choice(&self) -> k25_agent::agent::ModelChoice {
-        let client = Arc::clone(&self.client);
-        k25_agent::agent::ModelChoice {
-            context_tokens: self.context_tokens,
-            ..choice(client)
-        }
     }
 }

@@ -20,7 +20,7 @@ pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs, UsageBy};
 pub use swarm::{
     AgentArgs, AgentCommand, AgentModelArgs, AgentStartArgs, BudgetArgs, CancelArgs, Conflicts,
     Context, EditArgs, ExportArgs, GoOnArgs, McpArgs, ReplayArgs, RunListArgs, ShowArgs, StartArgs,
-    SwarmArgs, SwarmCommand, SwarmMode,
+    SwarmArgs, SwarmCommand, SwarmMode, Trial,
 };
 pub use tools::{SearchKind, ToolArgs, ToolKind};
 

@@ -24,7 +24,8 @@ pub fn teach(request: &ChatRequest, width: usize) -> ScriptedReply {
         .get(1)
         .map(text)
         .unwrap_or_default();
-    if user.starts_with("Fill the row of ") || user.starts_with("Row ") {
+    let is_fill = ["Fill the row of ", "Row ", "Trial"];
+    if is_fill.iter().any(|begin| user.starts_with(begin)) {
         return fill(request);
     }
     alone(request, width)

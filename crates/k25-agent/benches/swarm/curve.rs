@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k25_agent::agent::{ContextPolicy, ModelChoice};
-use k25_agent::swarm::{Mode, Report, Settings, Swarm, SwarmParts};
+use k25_agent::swarm::{Mode, Report, Settings};
 use k25_chat::{ChatClient, ChatRequest, Content, Message, Role};
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
 use k25_testkit::teacher::teach;
 use tokio::time::Instant;
 
-use crate::common::{World, begun, choice, flaky, wait};
+use crate::common::{World, begun, choice, flaky, swarm_of, wait};
 use crate::plot::{Curve, Panel};
 
 const TOOL: Duration = Duration::from_millis(300);
@@ -149,19 +149,9 @@ async fn measure(world: &World, contestant: &Contestant, width: usize) -> Figure
         context_tokens: contestant.context_tokens,
         ..choice(model)
     };
-    let parts = SwarmParts {
-        documents: world.documents(),
-        main: model.clone(),
-        subagents: model,
-        more_tools: Vec::new(),
-        wrap: Some(flaky(0.0, TOOL)),
-    };
+    let swarm = swarm_of(&run, world.documents(), model, Some(flaky(0.0, TOOL)));
     let began = Instant::now();
-    Swarm::new(Arc::clone(&run), parts)
-        .unwrap()
-        .go()
-        .await
-        .unwrap();
+    swarm.go().await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
     assert_eq!(
         world.wrong_places(&run),

@@ -12,7 +12,7 @@ use super::Agent;
 use super::guard::Repeats;
 use crate::budget::Limit;
 use crate::event::{Call, EventKind};
-use crate::run::{Reservation, Run, RunError, TaskState};
+use crate::run::{Reservation, Run, RunError, Share, TaskState};
 use crate::table::shortened;
 use crate::tools::{CallContext, Effect, FailureKind, Tool, ToolError, ToolOutput, Toolset};
 
@@ -60,7 +60,7 @@ impl Agent {
                 call: call.id.clone(),
                 group,
             };
-            let (reservation, admitted) = match reserve(run) {
+            let (reservation, admitted) = match reserve(run, self.share()) {
                 Ok(held) => (Some(held), self.admit(state, (&now, &before), call, index)),
                 Err(error) => (None, Err(error)),
             };
@@ -130,13 +130,13 @@ impl Agent {
 }
 
 /// Sets a call aside. What the model was paid for is done even where tokens or money are used up.
-fn reserve(run: &Arc<Run>) -> Result<Reservation, ToolError> {
+fn reserve(run: &Arc<Run>, share: Share) -> Result<Reservation, ToolError> {
     let used_up =
         |limit: Limit| ToolError::new(FailureKind::Budget, format!("budget used up: {limit}"));
-    if run.time_left().is_some_and(|left| left.is_zero()) {
+    if run.time_left(share).is_some_and(|left| left.is_zero()) {
         return Err(used_up(Limit::Time));
     }
-    run.reserve_call().map_err(used_up)
+    run.reserve_call(share).map_err(used_up)
 }
 
 /// Calls at work, and what of the budget is set aside for each.

@@ -44,11 +44,6 @@ const FULL: f64 = 0.75;
 const HIDDEN: &str = "(result no longer shown)";
 const SUM_UP: &str = "Sum up in a few lines what you have found and what is left to do. No calls.";
 
-/// A guess at the tokens of a text where no count is known.
-pub(super) fn guessed_tokens(text: &str) -> u64 {
-    text.len() as u64 / 3 + 4
-}
-
 impl Agent {
     /// The state, shortened if it fills the context.
     pub(super) async fn shorten(
@@ -58,7 +53,7 @@ impl Agent {
         state: &TaskState,
     ) -> Result<TaskState, RunError> {
         let room = (self.model.context_tokens as f64 * FULL) as u64;
-        if self.context == ContextPolicy::None || shown_tokens(state) <= room {
+        if self.context == ContextPolicy::None || state.shown_tokens() <= room {
             return Ok(state.clone());
         }
         if self.context.can_shorten(state) {
@@ -173,27 +168,6 @@ fn add_pictures(message: &mut Message, turn: &Turn, call: &str) {
     });
     let parts = std::iter::once(Part::Text(text)).chain(shown);
     message.content = Some(Content::Parts(parts.collect()));
-}
-
-/// A guess at the tokens of a picture: what a large one takes.
-const PICTURE_TOKENS: u64 = 4_000;
-
-/// The tokens of what is shown next: what the last answer was told and said, and what came since.
-pub(super) fn shown_tokens(state: &TaskState) -> u64 {
-    let replaced = state.summary.as_ref().map_or(0, |(_, turns)| *turns);
-    let Some(last) = state.turns.last() else {
-        return 0;
-    };
-    if replaced >= state.turns.len() {
-        return 0;
-    }
-    let new: u64 = last
-        .returns
-        .iter()
-        .map(|(_, text)| guessed_tokens(text))
-        .sum();
-    let pictures = last.pictures.len() as u64 * PICTURE_TOKENS;
-    last.usage.prompt + last.usage.completion + new + pictures
 }
 
 /// What an agent that has forgotten everything else should know.

@@ -3,10 +3,9 @@
 use k25_chat::{ChatError, ChatErrorKind, ChatReply, ReplyEnd};
 
 use super::ModelChoice;
-use super::context::guessed_tokens;
 use super::request::Outcome;
 use crate::event::{Call, EventKind, Reply, Usage};
-use crate::run::TaskState;
+use crate::run::{TaskState, guessed_tokens};
 
 /// What a stream that has ended gave.
 pub(super) fn judged(reply: ChatReply) -> Outcome {

@@ -10,13 +10,12 @@ use k25_chat::{
 };
 use tokio::time::Instant;
 
-use super::context::{guessed_tokens, shown_tokens};
 use super::ladder::{Ladder, Then};
 use super::reply::{answered, judged, wasted};
 use super::{Agent, ModelChoice, guard};
 use crate::budget::{AnswerWish, Limit};
 use crate::event::{EventKind, Usage};
-use crate::run::{Reservation, Run, RunError, Stop, TaskState};
+use crate::run::{Reservation, Run, RunError, Share, Stop, TaskState, guessed_tokens};
 use crate::tools::Toolset;
 
 /// The temperature after a bad answer.
@@ -68,8 +67,10 @@ impl Agent {
         tools: &Toolset,
     ) -> Result<Asked, RunError> {
         let messages = self.messages(state);
-        let prompt_tokens = match shown_tokens(state) {
+        let prompt_tokens = match state.shown_tokens() {
             0 => guessed_prompt(&messages, tools),
+            // What was hidden for the last words is not counted.
+            counted if self.share() == Share::All => counted.min(guessed_prompt(&messages, tools)),
             counted => counted,
         };
         let thinking = self.thinking || guard::is_struggling(&state.turns);
@@ -159,7 +160,7 @@ impl Agent {
         let outcome = {
             let work = async {
                 let _permit = run.limiter().acquire().await;
-                let (held, answer_tokens) = match run.reserve_answer(&wish).await {
+                let (held, answer_tokens) = match run.reserve_answer(&wish, self.share()).await {
                     Ok(granted) => granted,
                     Err(limit) => return Some(Outcome::OutOf(limit)),
                 };
@@ -170,7 +171,7 @@ impl Agent {
                 self.read(model, request, &mut reply).await
             };
             let late = async {
-                match run.time_left() {
+                match run.time_left(self.share()) {
                     Some(left) => tokio::time::sleep(left).await,
                     None => std::future::pending().await,
                 }

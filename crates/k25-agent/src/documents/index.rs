@@ -1,11 +1,11 @@
 //! Ranked search over the documents: BM25 by SQLite's FTS5, which the journal brings along anyway.
 //!
 //! A document is indexed in passages of a few lines, so that a hit has a position; the path counts as
-//! words of every passage.
+//! words of every passage. Pages of the web are added as they are kept.
 
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 use thiserror::Error;
 
 use super::{Document, Documents};
@@ -14,6 +14,7 @@ use super::{Document, Documents};
 const PASSAGE_LINES: usize = 8;
 /// Bytes of documents that are indexed; beyond it the rest is found by its path only.
 const MAX_INDEX_BYTES: usize = 256 << 20;
+const INSERT: &str = "INSERT INTO passage (path, body, line) VALUES (?1, ?2, ?3)";
 /// Words of a query that count.
 const MAX_WORDS: usize = 24;
 
@@ -36,7 +37,16 @@ pub struct Hit {
 /// A full-text index in memory.
 #[derive(Debug)]
 pub struct SearchIndex {
-    connection: Mutex<Connection>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    connection: Connection,
+    /// Bytes that are indexed.
+    bytes: usize,
+    /// Pages of the web that are in it.
+    pages: usize,
 }
 
 impl SearchIndex {
@@ -51,28 +61,53 @@ impl SearchIndex {
              tokenize = \"unicode61 remove_diacritics 2 tokenchars '_'\");",
         )?;
         let transaction = connection.transaction()?;
+        let mut bytes = 0;
         {
-            let mut insert = transaction
-                .prepare("INSERT INTO passage (path, body, line) VALUES (?1, ?2, ?3)")?;
-            let mut bytes = 0;
+            let mut insert = transaction.prepare(INSERT)?;
             for path in documents.files() {
                 if bytes > MAX_INDEX_BYTES {
                     insert.execute(params![path, "", 1])?;
-                    continue;
-                }
-                let Ok(document) = documents.read(path) else {
-                    continue;
-                };
-                for (line, body) in passages(&document) {
-                    bytes += body.len();
-                    insert.execute(params![path, body, line as i64])?;
+                } else if let Ok(document) = documents.read(path) {
+                    bytes += add(&mut insert, &document)?;
                 }
             }
         }
         transaction.commit()?;
+        let inner = Inner {
+            connection,
+            bytes,
+            pages: 0,
+        };
         Ok(SearchIndex {
-            connection: Mutex::new(connection),
+            inner: Mutex::new(inner),
         })
+    }
+
+    /// Adds the pages of the web that were kept since the last time.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn add_pages(&self, documents: &Documents) -> Result<(), IndexError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = documents.pages_from(inner.pages);
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = inner.bytes;
+        let transaction = inner.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare(INSERT)?;
+            for page in &pages {
+                if bytes > MAX_INDEX_BYTES {
+                    insert.execute(params![page.path, "", 1])?;
+                } else {
+                    bytes += add(&mut insert, page)?;
+                }
+            }
+        }
+        transaction.commit()?;
+        (inner.bytes, inner.pages) = (bytes, inner.pages + pages.len());
+        Ok(())
     }
 
     /// The best line of each of the `count` best passages, best first; at most two of one document.
@@ -86,11 +121,8 @@ impl SearchIndex {
             return Ok(Vec::new());
         }
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut select = connection.prepare(
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut select = inner.connection.prepare(
             "SELECT path, body, line FROM passage WHERE passage MATCH ?1 AND substr(path, 1, ?2) = ?3 \
              ORDER BY bm25(passage, 4.0, 1.0), path, line LIMIT ?4",
         )?;
@@ -120,6 +152,16 @@ impl SearchIndex {
         }
         Ok(hits)
     }
+}
+
+/// Adds a document; the result is how many bytes of it.
+fn add(insert: &mut Statement<'_>, document: &Document) -> Result<usize, IndexError> {
+    let mut bytes = 0;
+    for (line, body) in passages(document) {
+        bytes += body.len();
+        insert.execute(params![document.path, body, line as i64])?;
+    }
+    Ok(bytes)
 }
 
 /// The document in pieces, each with the number of its first line.

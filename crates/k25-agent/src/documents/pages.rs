@@ -16,6 +16,8 @@ use crate::contract::hex;
 /// Most pages of a run, and longest text of one.
 const MAX_PAGES: usize = 5_000;
 const MAX_TEXT: usize = 4 << 20;
+/// The end of a page that is longer.
+const CUT: &str = "\n\n[the rest of the page is left out: it is longer than 4 MiB]\n";
 const INDEX: &str = "pages.jsonl";
 
 /// A page that was read.
@@ -49,7 +51,14 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Pages {
     folder: PathBuf,
-    known: Mutex<BTreeMap<String, Arc<Document>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_address: BTreeMap<String, Arc<Document>>,
+    /// Each once, in the order in which they came.
+    in_order: Vec<Arc<Document>>,
 }
 
 impl Pages {
@@ -90,13 +99,23 @@ impl Pages {
 
     fn know(&self, asked: &str, document: Arc<Document>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key(asked), Arc::clone(&document));
-        known.insert(key(&document.path), document);
+        let address = key(&document.path);
+        if !known.by_address.contains_key(&address) {
+            known.in_order.push(Arc::clone(&document));
+        }
+        known.by_address.insert(key(asked), Arc::clone(&document));
+        known.by_address.insert(address, document);
+    }
+
+    /// The pages from this number on, in the order in which they came.
+    pub(super) fn from(&self, number: usize) -> Vec<Arc<Document>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.in_order.iter().skip(number).cloned().collect()
     }
 
     pub(super) fn get(&self, address: &str) -> Option<Arc<Document>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key(address)).cloned()
+        known.by_address.get(&key(address)).cloned()
     }
 
     pub(super) fn keep(&self, page: NewPage<'_>) -> Result<Arc<Document>, DocumentError> {
@@ -104,18 +123,20 @@ impl Pages {
             self.know(page.asked, Arc::clone(&document));
             return Ok(document);
         }
-        let count = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
-        if count >= 2 * MAX_PAGES {
+        let count = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.in_order.len()
+        };
+        if count >= MAX_PAGES {
             return Err(DocumentError::Io {
                 path: page.url.to_owned(),
                 problem: format!("a run reads at most {MAX_PAGES} pages"),
             });
         }
-        let text = without_hidden(&page.text[..page.text.floor_char_boundary(MAX_TEXT)]);
+        let mut text = without_hidden(&page.text[..page.text.floor_char_boundary(MAX_TEXT)]);
+        if page.text.len() > MAX_TEXT {
+            text.push_str(CUT);
+        }
         let entry = Entry {
             asked: page.asked.to_owned(),
             url: page.url.to_owned(),
@@ -163,7 +184,7 @@ fn io(path: &Path, error: &std::io::Error) -> DocumentError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Documents;
+    use super::super::{Documents, SearchIndex};
     use super::*;
 
     const PAGE: NewPage<'_> = NewPage {
@@ -206,6 +227,48 @@ mod tests {
             let raw = fs::read(folder.join(format!("{}.raw", hex(&Sha256::digest(PAGE.raw)))));
             assert_eq!(raw.unwrap(), PAGE.raw);
         }
+    }
+
+    #[test]
+    fn a_page_is_found_by_its_words_once_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("notes.txt"), "the price list\n").unwrap();
+        let folder = dir.path().join("pages");
+        let documents = Documents::open(dir.path()).unwrap();
+        let documents = documents.with_pages(&folder).unwrap();
+        let index = SearchIndex::build(&documents).unwrap();
+        let found = |documents: &Documents| {
+            index.add_pages(documents).unwrap();
+            let hits = index.search("price", "", 9).unwrap().into_iter();
+            hits.map(|hit| (hit.path, hit.line)).collect::<Vec<_>>()
+        };
+        let note = ("notes.txt".to_owned(), 1);
+        assert_eq!(found(&documents), std::slice::from_ref(&note));
+        for asked in ["http://a.example", "https://a.example/#again"] {
+            documents.keep_page(NewPage { asked, ..PAGE }).unwrap();
+            let mut hits = found(&documents);
+            hits.sort();
+            let page = (PAGE.url.to_owned(), 2);
+            assert_eq!(hits, [page, note.clone()], "once, however it was asked for");
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_cut_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let pages = Pages::open(dir.path()).unwrap();
+        let text = "wörd ".repeat(MAX_TEXT / 5);
+        let document = pages
+            .keep(NewPage {
+                text: &text,
+                ..PAGE
+            })
+            .unwrap();
+        let last = document.line(document.line_count()).unwrap();
+        assert!(
+            last.starts_with("[the rest of the page is left out"),
+            "{last}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::{Run, RunState};
+use super::{Run, RunState, Share};
 use crate::budget::{AnswerWish, Budget, Ledger, Limit, Verdict};
 
 /// A part of the budget that is set aside for something at work.
@@ -32,13 +32,14 @@ impl Run {
     pub async fn reserve_answer(
         self: &Arc<Self>,
         wish: &AnswerWish,
+        share: Share,
     ) -> Result<(Reservation, u64), Limit> {
         loop {
             let released = self.released.notified();
             let ask = |ledger: &mut Ledger, budget: &Budget, state: &RunState| {
                 ledger.ask_answer(budget, &state.spent, &state.critical, wish)
             };
-            match self.with_ledger(ask) {
+            match self.with_ledger(share, ask) {
                 Verdict::Granted { id, answer_tokens } => {
                     return Ok((self.reservation(id), answer_tokens));
                 }
@@ -52,8 +53,11 @@ impl Run {
     ///
     /// # Errors
     /// The limit.
-    pub fn reserve_call(self: &Arc<Self>) -> Result<Reservation, Limit> {
-        let id = self.with_ledger(|ledger, budget, state| ledger.ask_call(budget, &state.spent))?;
+    pub fn reserve_call(self: &Arc<Self>, share: Share) -> Result<Reservation, Limit> {
+        let ask = |ledger: &mut Ledger, budget: &Budget, state: &RunState| {
+            ledger.ask_call(budget, &state.spent)
+        };
+        let id = self.with_ledger(share, ask)?;
         Ok(self.reservation(id))
     }
 
@@ -62,7 +66,10 @@ impl Run {
     /// # Errors
     /// The limit.
     pub fn reserve_task(self: &Arc<Self>) -> Result<Reservation, Limit> {
-        let id = self.with_ledger(|ledger, budget, state| ledger.ask_task(budget, &state.spent))?;
+        let ask = |ledger: &mut Ledger, budget: &Budget, state: &RunState| {
+            ledger.ask_task(budget, &state.spent)
+        };
+        let id = self.with_ledger(Share::Open, ask)?;
         Ok(self.reservation(id))
     }
 
@@ -73,9 +80,13 @@ impl Run {
     }
 
     /// State and ledger are looked at together: what leaves one is in the other.
-    fn with_ledger<T>(&self, ask: impl FnOnce(&mut Ledger, &Budget, &RunState) -> T) -> T {
-        let budget = self.budget();
+    fn with_ledger<T>(
+        &self,
+        share: Share,
+        ask: impl FnOnce(&mut Ledger, &Budget, &RunState) -> T,
+    ) -> T {
         self.with_state(|state| {
+            let budget = self.budget_of(share, state);
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             ask(&mut ledger, &budget, state)
         })

@@ -1,6 +1,7 @@
 //! The state of a run: a fold over its events and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -14,6 +15,14 @@ use crate::tools::FailureKind;
 const MAX_LEFT: usize = 400;
 /// How many are named.
 const SHOWN_LEFT: usize = 40;
+
+/// A guess at the tokens of a picture: what a large one takes.
+const PICTURE_TOKENS: u64 = 4_000;
+
+/// A guess at the tokens of a text where no count is known.
+pub(crate) fn guessed_tokens(text: &str) -> u64 {
+    text.len() as u64 / 3 + 4
+}
 
 /// Whether a run goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,6 +71,8 @@ pub struct RunState {
     pub failures: BTreeMap<String, u64>,
     /// The mode that was chosen for the question, and why, where nobody gave one.
     pub chosen: Option<(String, String)>,
+    /// What stands where in long documents, by the hash of their content and the contract's version.
+    pub outlines: BTreeMap<String, Arc<str>>,
     /// The main agent's last words.
     pub answer: String,
     /// When the latest event happened.
@@ -90,6 +101,8 @@ pub struct TaskState {
     pub part: u64,
     /// What stands for the turns before it, and how many these are.
     pub summary: Option<(String, usize)>,
+    /// Which limit gave its agent a last turn, if one did.
+    pub cut_short: Option<CutShort>,
     /// How it ended, if it has.
     pub end: Option<TaskEnd>,
     /// Its agent's last words.
@@ -104,6 +117,15 @@ pub struct TaskState {
     pub tokens: u64,
     /// Money.
     pub money: f64,
+}
+
+/// A limit that left a task one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutShort {
+    /// The limit.
+    pub why: String,
+    /// Turns before the last one.
+    pub turns: usize,
 }
 
 /// One answer of the model and what it led to.
@@ -145,6 +167,18 @@ impl TaskState {
     /// How many answers of the model it took.
     pub fn steps(&self) -> usize {
         self.turns.len()
+    }
+
+    /// The tokens of what is shown next: what the last answer was told and said, and what came since.
+    /// Nothing where no answer says how many these are.
+    pub(crate) fn shown_tokens(&self) -> u64 {
+        let replaced = self.summary.as_ref().map_or(0, |(_, turns)| *turns);
+        let Some(last) = self.turns.last().filter(|_| replaced < self.turns.len()) else {
+            return 0;
+        };
+        let new = last.returns.iter().map(|(_, text)| guessed_tokens(text));
+        let pictures = last.pictures.len() as u64 * PICTURE_TOKENS;
+        last.usage.prompt + last.usage.completion + new.sum::<u64>() + pictures
     }
 }
 
@@ -195,6 +229,12 @@ impl RunState {
                 column,
                 settlement,
             } => self.table.settle(row, column, settlement.clone()),
+            EventKind::PageOutlined { key, text, .. } => {
+                self.outlines.insert(key.clone(), text.as_str().into());
+            }
+            EventKind::RowsDropped { rows } => {
+                rows.iter().for_each(|row| self.table.remove_row(row));
+            }
             EventKind::ModeChosen { mode, why } => {
                 self.chosen = Some((mode.clone(), why.clone()));
             }
@@ -294,6 +334,16 @@ impl RunState {
                 }
             }
             EventKind::Nudged { text } => {
+                if let Some(turn) = task.turns.last_mut() {
+                    turn.nudges.push(text.clone());
+                }
+            }
+            EventKind::LastTurn { why, text } => {
+                let turns = task.turns.len();
+                task.cut_short = Some(CutShort {
+                    why: why.clone(),
+                    turns,
+                });
                 if let Some(turn) = task.turns.last_mut() {
                     turn.nudges.push(text.clone());
                 }

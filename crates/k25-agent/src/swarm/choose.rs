@@ -15,10 +15,9 @@ use k25_chat::Message;
 use serde::{Deserialize, Serialize};
 
 use super::prompts;
-use crate::agent::{Agent, ContextPolicy, ModelChoice};
+use crate::agent::{Agent, ModelChoice};
 use crate::event::MAIN;
 use crate::run::{Run, RunError};
-use crate::tools::Toolset;
 
 /// Up to so many documents one agent with parallel calls is faster than a swarm (docs/swarm.md has the
 /// curve).
@@ -161,20 +160,11 @@ pub async fn choose_mode(
     if ruled.is_sure {
         return Ok(ruled);
     }
-    let agent = Agent {
-        model: ModelChoice {
-            max_tokens: Some(16),
-            ..model.clone()
-        },
-        system: String::new(),
-        user: String::new(),
-        tools: Toolset::default(),
-        thinking: false,
-        max_steps: 1,
-        context: ContextPolicy::None,
-        stall: std::time::Duration::from_secs(60),
-        reminds_after: None,
+    let model = ModelChoice {
+        max_tokens: Some(16),
+        ..model.clone()
     };
+    let agent = Agent::for_asides(model, std::time::Duration::from_secs(60));
     let sources = match asked.documents {
         Some(count) => format!("There are {count} documents."),
         None => "There are no documents.".to_owned(),

@@ -17,6 +17,8 @@ pub struct Report {
     pub status: &'static str,
     /// Why it rests.
     pub paused: Option<String>,
+    /// Which limit left the main agent one last turn.
+    pub cut_short: Option<String>,
     /// Rows of the table.
     pub rows: usize,
     /// Places of the table by state.
@@ -81,6 +83,11 @@ impl Report {
             question: state.question.clone(),
             status,
             paused,
+            cut_short: state
+                .tasks
+                .get(MAIN)
+                .and_then(|main| main.cut_short.as_ref())
+                .map(|cut| cut.why.clone()),
             rows: state.table.row_count(),
             cells: cells.unwrap_or_default(),
             critical_steps: state.critical.total(),

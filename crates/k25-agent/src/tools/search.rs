@@ -73,7 +73,8 @@ impl Tool for Search {
             let within = if within == "." { "" } else { within };
             let index = self.index().await?;
             let hits = index
-                .search(query, within, self.hits)
+                .add_pages(&self.documents)
+                .and_then(|()| index.search(query, within, self.hits))
                 .map_err(|error| ToolError::new(FailureKind::Internal, error.to_string()))?;
             if hits.is_empty() {
                 return Ok("nothing found".to_owned().into());

@@ -157,10 +157,20 @@ pub fn swarm(
     client: Arc<dyn ChatClient>,
     wrap: Option<Wrap>,
 ) -> Arc<Swarm> {
+    swarm_of(run, world.documents(), choice(client), wrap)
+}
+
+/// A swarm whose agents have all the same model.
+pub fn swarm_of(
+    run: &Arc<Run>,
+    documents: Arc<Documents>,
+    model: ModelChoice,
+    wrap: Option<Wrap>,
+) -> Arc<Swarm> {
     let parts = SwarmParts {
-        documents: world.documents(),
-        main: choice(Arc::clone(&client)),
-        subagents: choice(client),
+        documents,
+        main: model.clone(),
+        subagents: model,
         more_tools: Vec::new(),
         wrap,
     };

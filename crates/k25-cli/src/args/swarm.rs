@@ -80,6 +80,14 @@ pub struct StartArgs {
     /// How to go on when the main agent's history fills the context
     #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
     pub context_policy: Context,
+    /// Fill a few rows before the columns are frozen; their designer sees what came out and may amend
+    /// them once [default: where the model proposes the columns; never with small contexts]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub trial: Option<Trial>,
+    /// Let every agent page through long documents by itself, without the outline that a model makes
+    /// for all of them when a second agent opens one
+    #[arg(long)]
+    pub no_outlines: bool,
     /// Let sub-agents reason from the beginning, and not only when they struggle
     #[arg(long)]
     pub subagents_think: bool,
@@ -129,6 +137,15 @@ pub enum Conflicts {
     Majority,
     /// The model sees the quotes and decides; its words are kept
     Judge,
+}
+
+/// Whether columns are tried out first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trial {
+    /// Also columns that are given
+    Always,
+    /// The first columns are final
+    Never,
 }
 
 /// What a swarm is compared with.

@@ -163,13 +163,11 @@ impl RunsDesk {
             max_parallel: self.models.parallel,
             observer: None,
         })?;
-        let begun = Swarm::begin(
-            &run,
-            &request.question,
-            contract,
-            &self.settings,
-            &documents,
-        );
+        let settings = Settings {
+            trial: contract.is_none(),
+            ..self.settings.clone()
+        };
+        let begun = Swarm::begin(&run, &request.question, contract, &settings, &documents);
         self.runtime.block_on(begun)?;
         let swarm = Swarm::new(
             Arc::clone(&run),

@@ -19,7 +19,7 @@ use k25_agent::table::ConflictRule;
 
 use super::{Outcome, documents};
 use crate::args::{
-    Conflicts, Context, EditArgs, GoOnArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode,
+    Conflicts, Context, EditArgs, GoOnArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode, Trial,
 };
 use crate::input::UsageError;
 use folder::{RunFolder, RunNote};
@@ -85,6 +85,11 @@ fn start(args: StartArgs) -> Result<Outcome> {
         context: context_policy(args.context_policy),
         small: models.is_small(),
         conflicts: conflict_rule(args.conflicts),
+        trial: match args.trial {
+            None => contract.is_none(),
+            Some(when) => when == Trial::Always,
+        },
+        outlines: !args.no_outlines,
         ..Settings::default()
     };
     let note = RunNote::new(&docs, &args.model)?.with_tools(&args.tools)?;

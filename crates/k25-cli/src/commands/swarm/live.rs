@@ -52,6 +52,8 @@ pub fn line(event: &Event, state: &RunState) -> Option<String> {
                 rows.join(", ")
             )
         }
+        EventKind::PageOutlined { source, .. } => format!("outlined  {source}"),
+        EventKind::LastTurn { why, .. } => format!("ends      {}, {why}", name()),
         EventKind::RequestFailed { error, then, .. } => format!("request   {error}, {then}"),
         EventKind::ModeChosen { mode, why } => format!("mode      {mode} · {why}"),
         EventKind::ConflictSettled {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use k25_agent::documents::Documents;
+use k25_agent::event::MAIN;
 use k25_agent::journal::SqliteJournal;
 use k25_agent::run::{Run, RunState};
 use k25_agent::swarm::{Mode, Report, timeline_svg};
@@ -374,6 +375,9 @@ pub fn print_result(folder: &RunFolder, state: &RunState, models: &Models) -> Re
     write!(stdout, "{}", table_text(state))?;
     writeln!(stdout, "{}", summary(state))?;
     let id = &folder.id;
+    if let Some(why) = cut_short(state) {
+        writeln!(stdout, "  ended by   {why}")?;
+    }
     writeln!(
         stdout,
         "  table      {}  .md  .json        timeline  {}",
@@ -409,10 +413,21 @@ pub fn print_result(folder: &RunFolder, state: &RunState, models: &Models) -> Re
 pub fn print_answer(state: &RunState, models: &Models) -> Result<()> {
     let screen = Screen::stdout();
     writeln!(io::stdout(), "{}", screen.foreign(state.answer.trim()))?;
+    if let Some(why) = cut_short(state) {
+        eprintln!(
+            "ended by a limit: {why}\n  hint: the answer says what there was; give more with --max-steps, --max-tokens and so on"
+        );
+    }
     if Screen::stderr().is_terminal {
         eprintln!("{}", cost_line(state, &models.currency));
     }
     Ok(())
+}
+
+/// Which limit ended the main agent's work, if one did.
+fn cut_short(state: &RunState) -> Option<&str> {
+    let main = state.tasks.get(MAIN)?;
+    main.cut_short.as_ref().map(|cut| cut.why.as_str())
 }
 
 /// What is safe, and how to go on.
