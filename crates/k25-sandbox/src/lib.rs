@@ -22,6 +22,7 @@
 mod error;
 mod files;
 mod output;
+mod place;
 mod protocol;
 mod python;
 mod sandbox;

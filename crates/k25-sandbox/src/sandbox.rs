@@ -14,6 +14,7 @@ use futures_channel::oneshot;
 
 use crate::error::SandboxError;
 use crate::output::Output;
+use crate::place::Place;
 use crate::protocol::{self, Fault, FrameError, Plan, Report};
 use crate::python::{Python, PythonError};
 use crate::spec::{Isolation, Limits, Program, Spec, Walls};
@@ -168,13 +169,12 @@ impl Sandbox {
         isolation: Isolation,
         cancel: &Cancel,
     ) -> Result<Output, SandboxError> {
-        let folder = tempfile::Builder::new().prefix("k25-sandbox-").tempdir();
-        let folder = folder.map_err(|error| SandboxError::launcher("a folder", &error))?;
+        let folder = Place::new().map_err(|error| SandboxError::launcher("a folder", &error))?;
         let plan = Plan {
             program: spec.program.clone(),
             limits: spec.limits,
             isolation,
-            folder: folder.path().to_owned(),
+            folder: folder.path(),
             landlock_at_most: self.landlock_at_most,
         };
         let result = self.talk(&plan, spec, cancel);
