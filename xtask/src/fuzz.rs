@@ -116,6 +116,7 @@ fn build() -> Result<PathBuf> {
         "build",
         "--release",
         "--bins",
+        "--locked",
         "--manifest-path",
         "fuzz/Cargo.toml",
         "--target",
