@@ -8,5 +8,6 @@ pub mod anthropic;
 mod fields;
 pub mod openai;
 pub mod responses;
+mod shared;
 
 pub use fields::RequestError;

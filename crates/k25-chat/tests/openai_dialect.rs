@@ -8,7 +8,7 @@ mod chunks;
 use chunks::{events_of, random_chunks};
 use k25_chat::dialect::openai::{
     Choice, ChunkError, ChunkReader, ChunkWriter, CompletionRequest, CompletionWriter, ReplyHead,
-    Rules, write_request,
+    Rules, UsageWish, write_request,
 };
 use k25_chat::{
     ChatEvent, ChatRequest, ChatUsage, JsonValue, Media, MediaKind, Message, ParsedMessage,
@@ -276,7 +276,7 @@ fn requests_come_through_unchanged() {
         schema: JsonValue::parse("{\"type\": \"object\"}").expect("JSON"),
         strict: true,
     };
-    let written = write_request(&request);
+    let written = write_request(&request, UsageWish::AtTheEnd);
     let read = CompletionRequest::read(JsonValue::parse(&written).expect("JSON"), Rules::Free);
     let read = read.expect("what was written");
     assert_eq!(read.chat, request);
@@ -401,6 +401,31 @@ fn the_last_chunk_tells_the_usage() {
     let last: Value = serde_json::from_str(&ChunkWriter::usage(&head(), USAGE)).expect("JSON");
     assert_eq!(last["choices"], json!([]));
     assert_eq!(last["usage"]["total_tokens"], 16);
+}
+
+#[test]
+fn usage_before_the_first_word_is_its_beginning() {
+    let chunk = |text: &str, prompt: u64| {
+        json!({"choices": [{"index": 0, "delta": {"content": text}}],
+            "usage": {"prompt_tokens": prompt, "completion_tokens": 1}})
+        .to_string()
+    };
+    let events = |chunks: &[String]| {
+        let mut reader = ChunkReader::new();
+        let mut events = Vec::new();
+        for chunk in chunks {
+            reader.read(chunk).expect("a chunk");
+            events.extend(std::iter::from_fn(|| reader.next_event()));
+        }
+        events
+    };
+    let begun = ChatEvent::Begun { prompt_tokens: 7 };
+    let told = events(&[chunk("", 7), chunk("a", 7), chunk("b", 7)]);
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[0], begun);
+    // Too late for a beginning: usage at the end alone, or after a word.
+    let told = events(&[chunk("a", 0), chunk("b", 7)]);
+    assert!(!told.contains(&begun), "{told:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k25_chat::dialect::openai::write_request;
+use k25_chat::dialect::openai::{UsageWish, write_request};
 use k25_chat::{ChatError, ChatErrorKind, ChatRequest};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Response, Url};
@@ -55,7 +55,7 @@ impl Endpoint {
 
     /// Tokens of a prompt: as Kimi's service and k25 tell it, or else as vLLM does.
     pub(crate) async fn count_tokens(&self, request: &ChatRequest) -> Result<u64, ChatError> {
-        let body = write_request(request);
+        let body = write_request(request, UsageWish::AtTheEnd);
         let count = |url: Url| {
             let request = self.http.post(url).header(CONTENT_TYPE, "application/json");
             self.ask_once(request.body(body.clone()))

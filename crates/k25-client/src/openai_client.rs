@@ -133,7 +133,7 @@ impl ChatClient for OpenAiClient {
         let (endpoint, gate, attempts) =
             (Arc::clone(endpoint), Arc::clone(gate), Arc::clone(attempts));
         let work = async move {
-            let body = write_request(&request);
+            let body = write_request(&request, endpoint.options.usage);
             let question = Question {
                 body: &body,
                 stops: &request.stop,

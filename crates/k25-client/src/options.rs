@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use k25_chat::dialect::openai::UsageWish;
 use reqwest::Url;
 use thiserror::Error;
 
@@ -25,6 +26,8 @@ pub struct OpenAiOptions {
     pub retry: RetryPolicy,
     /// Most answers at once. Fewer are asked for while the endpoint refuses.
     pub max_concurrency: usize,
+    /// When it says what an answer costs.
+    pub usage: UsageWish,
 }
 
 /// When to ask again after a failure that may pass.
@@ -75,6 +78,7 @@ impl OpenAiOptions {
             silence_timeout: Duration::from_secs(120),
             retry: RetryPolicy::default(),
             max_concurrency: 64,
+            usage: UsageWish::default(),
         }
     }
 

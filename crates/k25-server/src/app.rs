@@ -16,6 +16,7 @@ use crate::media::MediaFetcher;
 use crate::metrics::{Gauges, Metrics, UpstreamGauge};
 use crate::model::Model;
 use crate::options::ServerOptions;
+use crate::record::AnswerRecord;
 use crate::routes;
 use crate::telemetry::Telemetry;
 use crate::usage::UsageLedger;
@@ -107,6 +108,16 @@ impl App {
             }
             .with_code("model_not_found")
         })
+    }
+
+    /// Tells those who keep records of a request that reached no model.
+    pub(crate) fn put_on_record(&self, record: impl FnOnce() -> AnswerRecord) {
+        if self.audit.is_none() && self.telemetry.is_none() {
+            return;
+        }
+        let record = record();
+        self.audit.iter().for_each(|audit| audit.refused(&record));
+        self.telemetry.iter().for_each(|it| it.record(&record));
     }
 
     /// A new id with this beginning.

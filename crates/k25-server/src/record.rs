@@ -1,20 +1,22 @@
-//! What an answer was, told to those who keep records: the audit log and the tracing of others. Nothing is put
-//! together where nobody keeps any.
+//! What became of a request, told to those who keep records: the audit log and the tracing of others. Nothing
+//! is put together where nobody keeps any.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use k25_chat::dialect::openai::message_value;
 use k25_chat::{ChatReply, ChatRequest, ChatUsage};
 use serde_json::{Value, json};
 
+use crate::error::ApiError;
 use crate::trace_context::TraceContext;
 
-/// One request that reached a model, and what came of it.
+/// One request, and what came of it.
 #[derive(Debug)]
 pub(crate) struct AnswerRecord {
     pub request_id: String,
-    /// Whose key.
+    /// Whose key; nothing where none was known.
     pub key: String,
+    /// Nothing where the request was refused before its model was looked for.
     pub model: String,
     pub trace: TraceContext,
     pub began: SystemTime,
@@ -29,10 +31,44 @@ pub(crate) struct AnswerRecord {
     /// The answers, as far as they came.
     pub replies: Vec<ChatReply>,
     pub usage: ChatUsage,
-    /// `stop`, `length`, …, `error` or `cancelled`.
+    /// `stop`, `length`, …, `error`, `cancelled` or `refused`.
     pub end: &'static str,
     pub error: Option<String>,
 }
+
+impl AnswerRecord {
+    /// A request that reached no model.
+    pub fn refused(
+        request_id: &str,
+        key: &str,
+        trace: TraceContext,
+        began: Instant,
+        error: &ApiError,
+    ) -> Self {
+        let took = began.elapsed();
+        AnswerRecord {
+            request_id: request_id.to_owned(),
+            key: key.to_owned(),
+            model: String::new(),
+            trace,
+            began: SystemTime::now() - took,
+            took,
+            first_piece: None,
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            thinking: false,
+            asked: None,
+            replies: Vec::new(),
+            usage: ChatUsage::default(),
+            end: REFUSED,
+            error: Some(error.message.clone()),
+        }
+    }
+}
+
+/// The end of a request that reached no model.
+pub(crate) const REFUSED: &str = "refused";
 
 /// The words of a request.
 #[derive(Debug)]

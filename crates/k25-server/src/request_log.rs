@@ -1,6 +1,7 @@
 //! Each request's id, and one line in the log when its response begins.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -24,6 +25,9 @@ pub(crate) struct Asker {
     pub request_id: String,
     pub account: Arc<Account>,
     pub trace: TraceContext,
+    pub began: Instant,
+    /// Whether what becomes of the request is on record elsewhere.
+    pub is_followed: Arc<AtomicBool>,
 }
 
 /// The id of a request, as an extension.

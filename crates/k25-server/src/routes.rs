@@ -11,6 +11,7 @@ mod tokens;
 mod usage;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::Router;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::record::AnswerRecord;
 use crate::request_log::{self, Asker, RequestId};
 use crate::trace_context::TraceContext;
 
@@ -124,7 +126,29 @@ fn identify(app: &App, id: &RequestId, headers: &HeaderMap) -> Result<Asker, Api
         request_id: id.0.clone(),
         account: app.keys.identify(headers)?,
         trace: TraceContext::of(headers),
+        began: Instant::now(),
+        is_followed: Arc::default(),
     })
+}
+
+/// Finds out who asks a model something. Whoever may not is put on record.
+fn identify_asker(app: &App, id: &RequestId, headers: &HeaderMap) -> Result<Asker, ApiError> {
+    identify(app, id, headers).inspect_err(|error| {
+        let trace = TraceContext::of(headers);
+        let record = || AnswerRecord::refused(&id.0, "", trace, Instant::now(), error);
+        app.put_on_record(record);
+    })
+}
+
+/// Puts a request on record that reached no model.
+fn record_refusal(app: &App, asker: &Asker, error: &ApiError) {
+    if asker.is_followed.load(Ordering::Relaxed) {
+        return;
+    }
+    let key = &asker.account.name;
+    app.put_on_record(|| {
+        AnswerRecord::refused(&asker.request_id, key, asker.trace, asker.began, error)
+    });
 }
 
 /// A response that tells the asker what is left of its limits.

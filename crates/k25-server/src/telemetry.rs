@@ -142,7 +142,7 @@ fn span(record: &AnswerRecord, with_content: bool) -> Value {
     let mut span = json!({
         "traceId": hex(&trace),
         "spanId": hex(&ids[16..]),
-        "name": format!("{} {}", names::CHAT, record.model),
+        "name": format!("{} {}", names::CHAT, record.model).trim_end(),
         "kind": KIND_SERVER,
         "startTimeUnixNano": nanoseconds(record.began),
         "endTimeUnixNano": nanoseconds(record.began + record.took),

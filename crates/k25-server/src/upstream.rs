@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k25_chat::dialect::openai::UsageWish;
 use k25_chat::{ChatClient, ChatError, ChatErrorKind, ChatRequest};
 use k25_client::{ClientError, Fallback, ListedModel, OpenAiClient, OpenAiOptions, RetryPolicy};
 use serde::Deserialize;
@@ -73,6 +74,10 @@ pub struct EndpointRoute {
     /// Most answers at once; fewer are asked for while it refuses.
     #[serde(default)]
     pub max_concurrency: Option<usize>,
+    /// It can say what an answer costs with every chunk (vLLM, SGLang), and so the prompt's tokens
+    /// before the first word.
+    #[serde(default)]
+    pub usage_in_chunks: bool,
 }
 
 /// Routes that cannot be taken.
@@ -131,6 +136,7 @@ impl EndpointRoute {
             key_from: None,
             weight: 1,
             max_concurrency: None,
+            usage_in_chunks: false,
         }
     }
 
@@ -152,6 +158,10 @@ impl EndpointRoute {
             model: self.model.clone(),
             api_key: api_key.transpose()?,
             max_concurrency: self.max_concurrency.unwrap_or(usual.max_concurrency),
+            usage: match self.usage_in_chunks {
+                true => UsageWish::Throughout,
+                false => UsageWish::AtTheEnd,
+            },
             retry: RetryPolicy {
                 attempts: attempts.unwrap_or(usual.retry.attempts),
                 ..usual.retry

@@ -140,6 +140,12 @@ async fn the_audit_log_has_what_was_said_and_no_secrets() {
     server
         .ask(&json!({"output": "abc", "cut": 1, "fail": 2}), json!({}))
         .await;
+    // Refused: by the request, by the model's name, by the key.
+    server.ask(&json!({}), json!({"n": "many"})).await;
+    server.ask(&json!({}), json!({"model": "nobody"})).await;
+    let stranger = server.client.post(&server.url).bearer_auth("k25-wrong");
+    let refused = stranger.json(&json!({})).send().await.expect("a response");
+    assert_eq!(refused.status(), 401);
     server.stop().await;
     let log = std::fs::read_to_string(&file).expect("the log");
     assert!(!log.contains(&secret[7..]), "a key in the log");
@@ -149,7 +155,20 @@ async fn the_audit_log_has_what_was_said_and_no_secrets() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 5);
+    let refused = [("alice", "n: "), ("alice", "nobody"), ("", "key")];
+    for (line, (key, why)) in lines[2..].iter().zip(refused) {
+        assert_eq!(
+            (&line["end"], &line["key"]),
+            (&"refused".into(), &key.into())
+        );
+        let error = line["error"].as_str().expect("words");
+        assert!(error.contains(why), "{error}");
+        assert_eq!(
+            (&line["messages"], &line["replies"]),
+            (&Value::Null, &json!([]))
+        );
+    }
     let first = &lines[0];
     assert_eq!(
         (&first["key"], &first["request_id"]),
@@ -211,6 +230,7 @@ async fn spans_reach_a_collector_without_words() {
     server
         .ask(&json!({"output": "abc", "cut": 1, "fail": 2}), json!({}))
         .await;
+    server.ask(&json!({}), json!({"n": "many"})).await;
     // The last spans go out before the server ends.
     server.stop().await;
     let mut spans = Vec::new();
@@ -223,7 +243,12 @@ async fn spans_reach_a_collector_without_words() {
         let scope = &body["resourceSpans"][0]["scopeSpans"][0];
         spans.extend(scope["spans"].as_array().expect("spans").clone());
     }
-    assert_eq!(spans.len(), 2);
+    assert_eq!(spans.len(), 3);
+    assert_eq!(
+        (&spans[2]["name"], &spans[2]["status"]["code"]),
+        (&"chat".into(), &2.into())
+    );
+    assert_eq!(attribute(&spans[2], "error.type"), Some(&"refused".into()));
     let span = &spans[0];
     assert_eq!(span["name"], "chat scripted");
     assert_eq!(span["traceId"], "0af7651916cd43dd8448eb211c80319c");

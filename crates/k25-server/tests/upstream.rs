@@ -138,6 +138,26 @@ async fn the_surface_is_the_same_in_front_of_an_endpoint() {
     assert_eq!(message["content"][0]["thinking"], "hm");
     assert_eq!(message["content"][3]["name"], "c");
 
+    // What the prompt costs is told at the beginning where the endpoint tells it then.
+    let begins_with = async |front: &Running| {
+        let body = json!({"model": "front", "max_tokens": 50, "stream": true,
+            "messages": [{"role": "user", "content": script.to_string()}]});
+        let events = front.post("/v1/messages", &body).await;
+        let events = events.text().await.expect("events");
+        let first = events.lines().find_map(|line| line.strip_prefix("data: "));
+        let first: Value = serde_json::from_str(first.expect("an event")).expect("JSON");
+        assert_eq!(first["type"], "message_start", "{events}");
+        first["message"]["usage"]["input_tokens"]
+            .as_u64()
+            .expect("a count")
+    };
+    assert_eq!(begins_with(&front).await, 0);
+    let endpoint = json!({"url": upstream.base(), "model": "scripted", "usage_in_chunks": true});
+    let told = routes(json!({"front": {"endpoints": [endpoint]}}));
+    let told = Running::front(told, None, ServerOptions::default()).await;
+    let counted = begins_with(&told).await;
+    assert_eq!(Some(counted), behind["usage"]["prompt_tokens"].as_u64());
+
     let echoed = front
         .ask(&json!({"model": "front", "temperature": 0.5, "seed": 7, "stop": ["END"], "max_tokens": 9,
             "thinking": {"type": "disabled"}, "logit_bias": {"5": 1.5},

@@ -16,4 +16,4 @@ mod request_writer;
 pub use chunk_reader::{ChunkError, ChunkReader};
 pub use reply::{Choice, ChunkWriter, CompletionWriter, ReplyHead};
 pub use request::{CompletionRequest, MAX_CHOICES, Rules};
-pub use request_writer::{message_value, write_request};
+pub use request_writer::{UsageWish, message_value, write_request};

@@ -1,6 +1,7 @@
 //! What an answer leaves in the metrics and the log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use k25_chat::{ChatEvent, ChatReply, ChatRequest, ChatUsage};
@@ -45,6 +46,7 @@ impl AnswerMeter {
         choices: u32,
         began: Instant,
     ) -> Self {
+        asker.is_followed.store(true, Ordering::Relaxed);
         let is_recorded = app.audit.is_some() || app.telemetry.is_some();
         let with_words =
             app.audit.is_some() || app.telemetry.as_ref().is_some_and(|it| it.wants_content());

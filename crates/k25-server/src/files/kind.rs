@@ -28,13 +28,36 @@ const FORMS: &[(usize, &[u8], &str)] = &[
     (0, b"%PDF-", "application/pdf"),
 ];
 
+/// Where nothing tells.
+const UNKNOWN: &str = "application/octet-stream";
+
+/// Endings of texts that are more than plain.
+const TEXTS: &[(&str, &str)] = &[
+    ("md", "text/markdown"),
+    ("markdown", "text/markdown"),
+    ("html", "text/html"),
+    ("htm", "text/html"),
+    ("csv", "text/csv"),
+    ("tsv", "text/tab-separated-values"),
+    ("json", "application/json"),
+    ("xml", "application/xml"),
+];
+
 /// The form that these first bytes tell.
 pub(crate) fn media_type(head: &[u8]) -> &'static str {
     let begins = |(at, bytes, _): &&(usize, &[u8], &str)| {
         head.get(*at..).is_some_and(|rest| rest.starts_with(bytes))
     };
     let form = FORMS.iter().find(begins);
-    form.map_or("application/octet-stream", |(_, _, name)| name)
+    form.map_or(UNKNOWN, |(_, _, name)| name)
+}
+
+/// The form of a text, by its name's ending.
+fn text_type(path: &Path) -> &'static str {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    let ending = ending.to_ascii_lowercase();
+    let form = TEXTS.iter().find(|(known, _)| *known == ending);
+    form.map_or("text/plain", |(_, name)| name)
 }
 
 /// The file's form, if it is one for this purpose.
@@ -49,7 +72,9 @@ pub(super) fn check(path: &Path, purpose: Purpose) -> Result<&'static str, ApiEr
             "video/",
             "send an MP4, MOV, WebM, AVI, FLV, WMV, MPEG or 3GPP",
         ),
-        Purpose::FileExtract => return Ok(form),
+        Purpose::FileExtract if form != UNKNOWN => return Ok(form),
+        // What has text and no beginning that tells is text itself.
+        Purpose::FileExtract => return Ok(text_type(path)),
     };
     if form.starts_with(wanted) {
         return Ok(form);
@@ -75,5 +100,24 @@ mod tests {
         assert_eq!(media_type(b"....ftypqt  "), "video/quicktime");
         assert_eq!(media_type(b""), "application/octet-stream");
         assert_eq!(media_type(b"hello"), "application/octet-stream");
+    }
+
+    #[test]
+    fn names_tell_forms_of_texts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let checked = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            check(&path, Purpose::FileExtract).expect("any form has a name")
+        };
+        assert_eq!(checked("a.MD", b"# a"), "text/markdown");
+        assert_eq!(checked("a.csv", b"a,b"), "text/csv");
+        assert_eq!(checked("a.rs", b"fn main() {}"), "text/plain");
+        assert_eq!(checked("README", b"hello"), "text/plain");
+        assert_eq!(
+            checked("a.md", b"%PDF-1.7"),
+            "application/pdf",
+            "bytes tell first"
+        );
     }
 }

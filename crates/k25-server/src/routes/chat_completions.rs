@@ -10,7 +10,7 @@ use axum::response::Response;
 use k25_chat::dialect::openai::{ChunkWriter, CompletionRequest, CompletionWriter, ReplyHead};
 use k25_chat::{ChatEvent, ChatUsage};
 
-use super::{identify, json, openai_error, with_limits};
+use super::{identify_asker, json, openai_error, record_refusal, with_limits};
 use crate::answer::{self, Question};
 use crate::app::{App, unix_seconds};
 use crate::body::read_json;
@@ -24,15 +24,16 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = match identify(&app, &id, &headers) {
+    let asker = match identify_asker(&app, &id, &headers) {
         Ok(asker) => asker,
         Err(error) => return openai_error(&error),
     };
     let answered = answer(&app, &asker, &headers, body).await;
-    with_limits(
-        &asker,
-        answered.unwrap_or_else(|error| openai_error(&error)),
-    )
+    let refuse = |error| {
+        record_refusal(&app, &asker, &error);
+        openai_error(&error)
+    };
+    with_limits(&asker, answered.unwrap_or_else(refuse))
 }
 
 async fn answer(
@@ -53,6 +54,7 @@ async fn answer(
         choices,
         stream,
         include_usage,
+        prompt_usage_first,
         parallel_tool_calls,
         ..
     } = request;
@@ -70,6 +72,7 @@ async fn answer(
                 .collect(),
             head,
             include_usage,
+            prompt_usage_first,
         };
         return Ok(sse::response(answers, writer, app.options.keep_alive));
     }
@@ -81,10 +84,20 @@ struct Chunks {
     head: ReplyHead,
     writers: Vec<ChunkWriter>,
     include_usage: bool,
+    /// Until it is told.
+    prompt_usage_first: bool,
 }
 
 impl EventWriter for Chunks {
     fn event(&mut self, index: u32, event: &ChatEvent, out: &mut String) {
+        if let (ChatEvent::Begun { prompt_tokens }, true) = (event, self.prompt_usage_first) {
+            self.prompt_usage_first = false;
+            let usage = ChatUsage {
+                prompt_tokens: *prompt_tokens,
+                ..ChatUsage::default()
+            };
+            sse::data(&ChunkWriter::usage(&self.head, usage), out);
+        }
         let writer = &mut self.writers[index as usize];
         if let Some(chunk) = writer.write(event) {
             sse::data(&chunk, out);

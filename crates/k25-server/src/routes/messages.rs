@@ -11,7 +11,9 @@ use k25_chat::dialect::anthropic::{BlockWriter, MessageBuilder, MessageHead, Mes
 use k25_chat::{ChatEvent, ChatUsage};
 use serde_json::json;
 
-use super::{error_response, identify, json as json_response, tokens, with_limits};
+use super::{
+    error_response, identify_asker, json as json_response, record_refusal, tokens, with_limits,
+};
 use crate::answer::{self, Question};
 use crate::app::App;
 use crate::body::read_json;
@@ -25,12 +27,16 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = match identify(&app, &id, &headers) {
+    let asker = match identify_asker(&app, &id, &headers) {
         Ok(asker) => asker,
         Err(error) => return refuse(&error, &id),
     };
     let answered = answer(&app, &asker, &headers, body).await;
-    with_limits(&asker, answered.unwrap_or_else(|error| refuse(&error, &id)))
+    let refuse = |error| {
+        record_refusal(&app, &asker, &error);
+        refuse(&error, &id)
+    };
+    with_limits(&asker, answered.unwrap_or_else(refuse))
 }
 
 async fn answer(

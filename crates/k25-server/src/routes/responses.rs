@@ -10,7 +10,7 @@ use axum::response::Response;
 use k25_chat::dialect::responses::{ResponseHead, ResponseWriter, ResponsesRequest};
 use k25_chat::{ChatEvent, ChatUsage};
 
-use super::{identify, json, openai_error, with_limits};
+use super::{identify_asker, json, openai_error, record_refusal, with_limits};
 use crate::answer::{self, Question};
 use crate::app::{App, unix_seconds};
 use crate::body::read_json;
@@ -24,15 +24,16 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = match identify(&app, &id, &headers) {
+    let asker = match identify_asker(&app, &id, &headers) {
         Ok(asker) => asker,
         Err(error) => return openai_error(&error),
     };
     let answered = answer(&app, &asker, &headers, body).await;
-    with_limits(
-        &asker,
-        answered.unwrap_or_else(|error| openai_error(&error)),
-    )
+    let refuse = |error| {
+        record_refusal(&app, &asker, &error);
+        openai_error(&error)
+    };
+    with_limits(&asker, answered.unwrap_or_else(refuse))
 }
 
 async fn answer(

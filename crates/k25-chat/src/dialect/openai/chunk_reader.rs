@@ -39,6 +39,8 @@ pub struct ChunkReader {
     /// The call whose arguments come: its index on the wire, and its number here.
     open_call: Option<(usize, usize)>,
     calls: usize,
+    /// Something was told: it is too late for a beginning.
+    has_begun: bool,
     highest: Option<usize>,
     end: Option<ReplyEnd>,
     usage: ChatUsage,
@@ -139,6 +141,7 @@ impl ChunkReader {
         }
         if let Some(usage) = chunk.usage {
             self.usage = usage.into();
+            self.begin();
         }
         for choice in chunk.choices {
             if choice.index == 0 {
@@ -163,12 +166,23 @@ impl ChunkReader {
         Ok(ChatEvent::Finished { reason, usage })
     }
 
+    /// Endpoints that tell usage with every chunk (vLLM: `continuous_usage_stats`) tell the prompt's
+    /// tokens before the first word.
+    fn begin(&mut self) {
+        let prompt_tokens = self.usage.prompt_tokens;
+        if !self.has_begun && prompt_tokens > 0 {
+            self.has_begun = true;
+            self.events.push_back(ChatEvent::Begun { prompt_tokens });
+        }
+    }
+
     fn choice(&mut self, choice: Choice) -> Result<(), ChunkError> {
         if let Some(delta) = choice.delta {
             self.delta(delta)?;
         }
         if let Some(tokens) = choice.logprobs.and_then(|logprobs| logprobs.content) {
             let tokens = tokens.into_iter().map(Token::into_logprobs).collect();
+            self.has_begun = true;
             self.events.push_back(ChatEvent::Tokens(tokens));
         }
         if let Some(usage) = choice.usage {
@@ -254,6 +268,7 @@ impl ChunkReader {
     }
 
     fn push(&mut self, event: ParserEvent) {
+        self.has_begun = true;
         self.events.push_back(ChatEvent::Output(event));
     }
 }

@@ -4,6 +4,7 @@ use super::kimi_rules;
 use crate::client::{ChatRequest, Priority, ResponseFormat, SamplingOptions, ToolChoice};
 use crate::dialect::RequestError;
 use crate::dialect::fields::{Fields, Read, as_number};
+use crate::dialect::shared::{self, MAX_TOP_LOGPROBS};
 use crate::message::{Conversation, Reading, Role};
 use crate::python_json::{JsonObject, JsonValue};
 use crate::template::RenderOptions;
@@ -13,8 +14,6 @@ pub const MAX_CHOICES: u32 = 16;
 
 /// Most stop texts.
 const MAX_STOPS: usize = 16;
-/// Most alternatives per token, as in OpenAI's service.
-const MAX_TOP_LOGPROBS: u32 = 20;
 /// Most tokens with a bias, as in OpenAI's service.
 const MAX_BIASED_TOKENS: usize = 1024;
 
@@ -39,6 +38,8 @@ pub struct CompletionRequest {
     pub stream: bool,
     /// A last chunk without choices tells the usage.
     pub include_usage: bool,
+    /// The prompt's tokens are told before the first word (vLLM's `continuous_usage_stats`).
+    pub prompt_usage_first: bool,
     /// The model may make several tool calls in one answer.
     pub parallel_tool_calls: bool,
 }
@@ -63,15 +64,18 @@ impl CompletionRequest {
         chat.logprobs = logprobs(&mut fields)?;
         chat.priority = Priority::Interactive;
         let mut options = fields.object("stream_options", "send {\"include_usage\": true}")?;
-        let include_usage = match &mut options {
-            Some(options) => options.boolean("include_usage")?.unwrap_or(false),
-            None => false,
+        let mut wants = |what| -> Read<bool> {
+            let said = options.as_mut().map(|options| options.boolean(what));
+            Ok(said.transpose()?.flatten().unwrap_or(false))
         };
+        let include_usage = wants("include_usage")?;
+        let prompt_usage_first = wants("continuous_usage_stats")?;
         let request = CompletionRequest {
             chat,
             choices: fields.count("n", 1..=MAX_CHOICES)?.unwrap_or(1),
             stream: fields.boolean("stream")?.unwrap_or(false),
             include_usage,
+            prompt_usage_first,
             parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
         };
         request.under(rules)
@@ -147,26 +151,13 @@ fn function_name(tool: &JsonValue) -> Option<&str> {
 }
 
 fn tool_choice(fields: &mut Fields, tools: &[JsonValue]) -> Read<ToolChoice> {
-    const KEY: &str = "tool_choice";
     const HINT: &str = "one of \"auto\", \"none\", \"required\", \
                         {\"type\": \"function\", \"function\": {\"name\": …}}";
-    let choice = match fields.take(KEY) {
-        None => return Ok(ToolChoice::Auto),
-        Some(JsonValue::String(word)) => match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            _ => return Err(fields.fault(KEY, format!("{word:?} is no choice"), HINT)),
-        },
-        Some(value) => {
-            let mut value = Fields::of(value, KEY.to_owned(), HINT)?;
-            let function = value.object("function", HINT)?;
-            let mut function = function.ok_or_else(|| value.fault("function", "missing", HINT))?;
-            ToolChoice::Function(function.required_string("name", HINT)?)
-        }
-    };
-    choice.check(tools)?;
-    Ok(choice)
+    shared::tool_choice(fields, tools, HINT, |value| {
+        let function = value.object("function", HINT)?;
+        let mut function = function.ok_or_else(|| value.fault("function", "missing", HINT))?;
+        function.required_string("name", HINT)
+    })
 }
 
 impl ToolChoice {
@@ -191,7 +182,6 @@ impl ToolChoice {
 /// Thinking, and whether the reasoning of earlier turns is kept: Kimi's `thinking`, the template's
 /// arguments of open servers, `reasoning_effort`. The most particular of them counts.
 fn thinking(fields: &mut Fields) -> Read<(bool, bool)> {
-    const HINT: &str = "send {\"type\": \"enabled\"} or {\"type\": \"disabled\"}";
     let defaults = RenderOptions::default();
     let (mut thinking, mut preserve) = (defaults.thinking, defaults.preserve_thinking);
     if let Some(effort) = fields.string("reasoning_effort")? {
@@ -216,14 +206,8 @@ fn thinking(fields: &mut Fields) -> Read<(bool, bool)> {
         }
         preserve = options.preserve_thinking;
     }
-    if let Some(mut object) = fields.object("thinking", HINT)? {
-        match object.string("type")?.as_deref() {
-            None | Some("enabled") => thinking = true,
-            Some("disabled") => thinking = false,
-            Some(other) => {
-                return Err(object.fault("type", format!("{other:?} is no mode"), HINT));
-            }
-        }
+    if let Some((thinks, mut object)) = shared::thinking(fields)? {
+        thinking = thinks;
         match object.string("keep")?.as_deref() {
             None => {}
             Some("all") => preserve = true,
@@ -317,25 +301,11 @@ fn response_format(fields: &mut Fields) -> Read<ResponseFormat> {
     let Some(mut format) = fields.object("response_format", HINT)? else {
         return Ok(ResponseFormat::Text);
     };
-    match format.string("type")?.as_deref() {
-        Some("text") => Ok(ResponseFormat::Text),
-        Some("json_object") => Ok(ResponseFormat::JsonObject),
-        Some("json_schema") => {
-            let body = format.object("json_schema", HINT)?;
-            let mut body = body.ok_or_else(|| format.fault("json_schema", "missing", HINT))?;
-            let schema = body.take("schema");
-            let schema = schema.ok_or_else(|| body.fault("schema", "missing", HINT))?;
-            if !matches!(schema, JsonValue::Object(_) | JsonValue::Bool(_)) {
-                return Err(body.fault("schema", "expected an object", HINT));
-            }
-            Ok(ResponseFormat::JsonSchema {
-                name: body.string("name")?.unwrap_or_default(),
-                schema,
-                strict: body.boolean("strict")?.unwrap_or(false),
-            })
-        }
-        _ => Err(format.fault("type", "missing or unknown", HINT)),
-    }
+    shared::response_format(&mut format, HINT, |format| {
+        let body = format.object("json_schema", HINT)?;
+        let mut body = body.ok_or_else(|| format.fault("json_schema", "missing", HINT))?;
+        shared::json_schema(&mut body, HINT)
+    })
 }
 
 fn logprobs(fields: &mut Fields) -> Read<Option<u32>> {

@@ -5,11 +5,21 @@ use crate::message::{Arguments, Content, Message, Part, ToolCall};
 use crate::python_json::{JsonObject, JsonValue};
 use crate::segment::MediaKind;
 
-/// The request as JSON text. It streams, and asks for the usage at the end.
+/// When an endpoint is asked to say what an answer costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UsageWish {
+    /// At the end, as every endpoint can.
+    #[default]
+    AtTheEnd,
+    /// With every chunk: the prompt's tokens are known before the first word. vLLM and SGLang can.
+    Throughout,
+}
+
+/// The request as JSON text. It streams, and asks for the usage.
 ///
 /// What only some servers know is sent only where it says something: `thinking` in both of its forms
 /// (Kimi's service, open servers), `top_k`, `min_p`, `repetition_penalty`.
-pub fn write_request(request: &ChatRequest) -> String {
+pub fn write_request(request: &ChatRequest, usage: UsageWish) -> String {
     let mut body = JsonObject::new();
     body.text("model", &request.model);
     let messages = request.conversation.messages.iter().map(message_value);
@@ -45,7 +55,12 @@ pub fn write_request(request: &ChatRequest) -> String {
         body.put("top_logprobs", i64::from(top).into());
     }
     body.put("stream", true.into());
-    body.put("stream_options", object([("include_usage", true.into())]));
+    let mut options = JsonObject::new();
+    options.put("include_usage", true.into());
+    if usage == UsageWish::Throughout {
+        options.put("continuous_usage_stats", true.into());
+    }
+    body.put("stream_options", options.into());
     JsonValue::from(body).to_compact_json()
 }
 

@@ -3,6 +3,7 @@
 use crate::client::{ChatRequest, Priority, ResponseFormat, ToolChoice};
 use crate::dialect::fields::{Fields, Read};
 use crate::dialect::openai::{CompletionRequest, Rules};
+use crate::dialect::shared::{self, MAX_TOP_LOGPROBS};
 use crate::message::{Arguments, Content, Conversation, Media, Message, Part, Role, ToolCall};
 use crate::python_json::{JsonObject, JsonValue};
 use crate::segment::MediaKind;
@@ -10,8 +11,6 @@ use crate::segment::MediaKind;
 const ITEM_HINT: &str = "an item is a message, function_call, function_call_output or reasoning";
 const PART_HINT: &str = "a part is {\"type\": \"input_text\", \"text\": …} or {\"type\": \"input_image\", \
                          \"image_url\": …}";
-/// Most alternatives per token.
-const MAX_TOP_LOGPROBS: u32 = 20;
 /// What of the request the answer repeats.
 const REPEATED: [&str; 12] = [
     "instructions",
@@ -67,6 +66,7 @@ impl ResponsesRequest {
             choices: 1,
             stream: fields.boolean("stream")?.unwrap_or(false),
             include_usage: false,
+            prompt_usage_first: false,
             parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
         };
         let request = request.under(rules)?;
@@ -297,44 +297,23 @@ fn tool(mut fields: Fields) -> Read<JsonValue> {
 }
 
 fn tool_choice(fields: &mut Fields, tools: &[JsonValue]) -> Read<ToolChoice> {
-    const KEY: &str = "tool_choice";
     const HINT: &str =
         "one of \"auto\", \"none\", \"required\", {\"type\": \"function\", \"name\": …}";
-    let choice = match fields.take(KEY) {
-        None => ToolChoice::Auto,
-        Some(JsonValue::String(word)) => match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            _ => return Err(fields.fault(KEY, format!("{word:?} is no choice"), HINT)),
-        },
-        Some(value) => {
-            let mut value = Fields::of(value, KEY.to_owned(), HINT)?;
-            if value.string("type")?.as_deref() != Some("function") {
-                return Err(value.fault("type", "missing or unknown", HINT));
-            }
-            ToolChoice::Function(value.required_string("name", HINT)?)
+    shared::tool_choice(fields, tools, HINT, |value| {
+        if value.string("type")?.as_deref() != Some("function") {
+            return Err(value.fault("type", "missing or unknown", HINT));
         }
-    };
-    choice.check(tools)?;
-    Ok(choice)
+        value.required_string("name", HINT)
+    })
 }
 
 fn thinking(fields: &mut Fields) -> Read<bool> {
-    const HINT: &str = "send {\"type\": \"enabled\"} or {\"type\": \"disabled\"}";
-    let mut on = true;
-    if let Some(mut reasoning) = fields.object("reasoning", "send {\"effort\": \"high\"}")? {
-        on = reasoning.string("effort")?.as_deref() != Some("none");
-    }
+    let effort = fields.object("reasoning", "send {\"effort\": \"high\"}")?;
+    let effort = effort.map(|mut reasoning| reasoning.string("effort"));
+    let says_none = effort.transpose()?.flatten().as_deref() == Some("none");
     // Kimi's own switch, where a client sends it as an extra.
-    if let Some(mut thinking) = fields.object("thinking", HINT)? {
-        on = match thinking.string("type")?.as_deref() {
-            None | Some("enabled") => true,
-            Some("disabled") => false,
-            Some(_) => return Err(thinking.fault("type", "unknown", HINT)),
-        };
-    }
-    Ok(on)
+    let switch = shared::thinking(fields)?;
+    Ok(switch.map_or(!says_none, |(thinks, _)| thinks))
 }
 
 fn text_format(fields: &mut Fields) -> Read<ResponseFormat> {
@@ -346,23 +325,9 @@ fn text_format(fields: &mut Fields) -> Read<ResponseFormat> {
     let Some(mut format) = text.object("format", HINT)? else {
         return Ok(ResponseFormat::Text);
     };
-    match format.string("type")?.as_deref() {
-        Some("text") => Ok(ResponseFormat::Text),
-        Some("json_object") => Ok(ResponseFormat::JsonObject),
-        Some("json_schema") => {
-            let schema = format.take("schema");
-            let schema = schema.ok_or_else(|| format.fault("schema", "missing", HINT))?;
-            if !matches!(schema, JsonValue::Object(_) | JsonValue::Bool(_)) {
-                return Err(format.fault("schema", "expected an object", HINT));
-            }
-            Ok(ResponseFormat::JsonSchema {
-                name: format.string("name")?.unwrap_or_default(),
-                schema,
-                strict: format.boolean("strict")?.unwrap_or(false),
-            })
-        }
-        _ => Err(format.fault("type", "missing or unknown", HINT)),
-    }
+    shared::response_format(&mut format, HINT, |format| {
+        shared::json_schema(format, HINT)
+    })
 }
 
 fn logprobs(fields: &mut Fields) -> Read<Option<u32>> {
