@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use k25_agent::documents::Documents;
+use k25_agent::documents::{Documents, SearchIndex};
 use k25_agent::tools::{CallContext, FailureKind, Tool, ToolError};
 use k25_web::{Browse, BrowseOptions};
 use serde_json::json;
@@ -201,6 +201,27 @@ async fn a_page_is_what_a_person_sees_and_becomes_a_document() {
             .count(),
         1
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_cut_says_so_and_is_found_by_its_words() {
+    // Addresses alone make more text than is taken.
+    let path = "x".repeat(450);
+    let links = (0..6_000).map(|n| format!("<p><a href='/{path}'>mooring {n}</a></p>"));
+    let page: String = links.collect();
+    let site = site("127.0.0.2", Arc::new(move |_| Answer::Html(page.clone()))).await;
+    let desk = desk();
+    let url = format!("http://127.0.0.2:{}/long", site.port);
+    desk.browse(&url).await.expect("a page");
+    let document = desk.documents.read(&url).expect("a document");
+    let last = document.line(document.line_count());
+    assert_eq!(last, Some("[the rest of the page is left out]"));
+    assert!(document.find("mooring 4000", None).is_some());
+    let index = SearchIndex::build(&desk.documents).expect("an index");
+    index.add_pages(&desk.documents).expect("the page");
+    let hits = index.search("mooring 17", "", 3).expect("hits");
+    assert_eq!(hits[0].path, url);
+    assert!(hits[0].text.starts_with("[mooring 17]"), "{hits:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

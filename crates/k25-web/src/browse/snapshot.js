@@ -125,14 +125,17 @@
 
   // What the page is about: its own word for it, if that holds most of the text.
   const whole = render(document.body || document.documentElement, false, 4000);
-  let text = isCut ? whole + "\n\n[the rest of the page is left out]" : whole;
+  let text = whole, cut = isCut;
   for (const root of [...document.querySelectorAll("main, [role=main], article")].slice(0, 3)) {
     const part = render(root, true, 1000);
-    if (!isCut && part.length > 400 && part.length * 2 > whole.length) { text = part; break; }
+    if (!isCut && part.length > 400 && part.length * 2 > whole.length) { text = part; cut = false; break; }
   }
+  // Addresses of links count for nothing while the text is gathered.
+  if (text.length > MAX_TEXT) { text = text.slice(0, MAX_TEXT); cut = true; }
+  if (cut) text += "\n\n[the rest of the page is left out]";
   return JSON.stringify({
     title: clean(document.title || "").trim().slice(0, 300),
     url: String(document.location.href).slice(0, 2000),
-    text: text.slice(0, MAX_TEXT),
+    text,
   });
 })()
