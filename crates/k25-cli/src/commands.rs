@@ -9,6 +9,7 @@ mod inspect;
 mod keys;
 mod mcp;
 mod render;
+mod reproduce;
 mod serve;
 mod swarm;
 mod synth;

@@ -183,6 +183,7 @@ pub fn tables(
             folder: Arc::clone(&folder),
             root: root.path().to_owned(),
             asks_columns: leader == Leader::Candidate && index.is_multiple_of(2),
+            in_words: false,
         };
         let main = match leader {
             Leader::Teacher => stage.teacher(random),
@@ -248,13 +249,15 @@ impl TableScore {
             .as_ref()
             .map(|stated| stated.value.clone())
             .unwrap_or_default();
-        let is_there = state.table.rows().any(|row| row == name);
+        // The table tells rows apart whatever the case of their names.
+        let key = name.to_lowercase();
+        let is_there = state.table.rows().any(|row| row == key);
         self.rows.add(is_there);
         let is_new = Form::HELD_OUT
             .iter()
             .any(|form| path.ends_with(&format!(".{}", form.extension())));
         for (column, stated) in folder.columns.iter().zip(row) {
-            let settled = state.table.get(&name, column);
+            let settled = state.table.get(&key, column);
             let shown = settled
                 .cell
                 .map(|cell| display(&cell.value))
@@ -305,6 +308,7 @@ mod tests {
             folder,
             root: root.path().to_owned(),
             asks_columns: false,
+            in_words: false,
         };
         (stage, root, random)
     }

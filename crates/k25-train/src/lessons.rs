@@ -1,6 +1,7 @@
 //! Conversations over made-up worlds: reading a value out of a document, saying that it is not there, and arithmetic that is
 //! easier with reasoning than without.
 
+mod beyond;
 pub mod record;
 mod teacher;
 
@@ -10,6 +11,8 @@ use serde_json::{Value as Json, json};
 
 use crate::random::Random;
 use crate::world::{Form, Split, Table, Value, Words};
+
+pub use beyond::BEYOND;
 
 /// What a lesson is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -29,6 +32,8 @@ pub enum LessonKind {
     Arithmetic,
     /// The same without.
     ArithmeticInstant,
+    /// What the model cannot do, which it says.
+    Beyond,
 }
 
 /// One lesson.
@@ -53,10 +58,11 @@ pub const NOT_FOUND: &str = "not found";
 const MOST_FURTHER: usize = 7;
 
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 7] = [
+const PARTS: [(LessonKind, usize); 8] = [
+    (LessonKind::Beyond, 3),
     (LessonKind::Lookup, 34),
     (LessonKind::NotFound, 8),
-    (LessonKind::Rewrite, 26),
+    (LessonKind::Rewrite, 23),
     (LessonKind::Reverse, 8),
     (LessonKind::Compare, 8),
     (LessonKind::Arithmetic, 11),
@@ -86,6 +92,13 @@ impl Lesson {
             LessonKind::Reverse => reverse(random, split),
             LessonKind::Compare => compare(random, split),
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
+            LessonKind::Beyond => Self {
+                kind,
+                question: beyond::question(random, split),
+                reasoning: None,
+                answer: BEYOND.to_owned(),
+                more: Vec::new(),
+            },
         }
     }
 
@@ -358,6 +371,7 @@ mod tests {
                         );
                     }
                     LessonKind::NotFound => assert_eq!(lesson.answer, NOT_FOUND),
+                    LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
                     LessonKind::Rewrite => assert!(!lesson.answer.is_empty()),
                     _ => {
                         let (text, answer) =

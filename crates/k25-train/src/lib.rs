@@ -9,6 +9,7 @@
 //! | `quantize`, `export` | INT4 and bf16 as the exported checkpoint holds them |
 //! | `data`, `vocabulary` | documents, masks, packing, mixing; making a tokenizer |
 //! | `world`, `lessons` | made-up documents, and conversations about them |
+//! | `recipe` | all steps from nothing to a model |
 //! | `config`, `run`, `state` | a run from its TOML file to its last step, and back from a kill |
 
 pub mod arena;
@@ -27,6 +28,7 @@ pub mod params;
 pub mod plot;
 pub mod quantize;
 pub mod random;
+pub mod recipe;
 pub mod run;
 mod safetensors;
 pub mod schedule;

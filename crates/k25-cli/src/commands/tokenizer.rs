@@ -62,7 +62,8 @@ pub fn run(args: &TokenizerArgs) -> Result<Outcome> {
     }
 }
 
-fn train(args: &TokenizerTrainArgs) -> Result<Outcome> {
+/// Makes a vocabulary from files.
+pub fn train(args: &TokenizerTrainArgs) -> Result<Outcome> {
     let status = Status::show("counting …");
     let mut counts = PieceCounts::new();
     let mut size = 0;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::data::DataKind;
@@ -43,6 +43,8 @@ pub enum TrainCommand {
     Evaluate(EvaluateArgs),
     /// Make up lessons: reading values out of documents, saying that they are not there, arithmetic
     Lessons(LessonsArgs),
+    /// Make a model from nothing, by a recipe that k25 carries
+    Reproduce(super::reproduce::ReproduceArgs),
 }
 
 /// `k25 train pretrain` and `k25 train sft`.
@@ -150,21 +152,33 @@ pub enum LessonSet {
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
     match &args.command {
-        TrainCommand::Pretrain(args) => train(args, DataKind::Text),
-        TrainCommand::Sft(args) => train(args, DataKind::Conversations),
+        TrainCommand::Pretrain(args) => train_alone(args, DataKind::Text),
+        TrainCommand::Sft(args) => train_alone(args, DataKind::Conversations),
         TrainCommand::Export(args) => export_run(args),
         TrainCommand::Evaluate(args) => evaluate_model(args),
         TrainCommand::Lessons(args) => write_lessons(args),
+        TrainCommand::Reproduce(args) => super::reproduce::run(args),
     }
 }
 
-fn train(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.into())
-            .build_global()
-            .context("cannot start the threads")?;
-    }
+fn train_alone(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
+    use_threads(args.threads)?;
+    train(args, kind)
+}
+
+/// Says once how many threads compute.
+pub fn use_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.into())
+        .build_global()
+        .context("cannot start the threads")
+}
+
+/// Trains from the first step or the last state to the end.
+pub fn train(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
     let interrupt = Interrupt::watch()?;
     let status = Status::show("opening the run …");
     let mut run = Run::open(&args.config, kind, &args.out)?;
@@ -317,7 +331,8 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-fn export_run(args: &ExportArgs) -> Result<Outcome> {
+/// Writes a run's model as a checkpoint.
+pub fn export_run(args: &ExportArgs) -> Result<Outcome> {
     let (config, model) = trained(&args.run)?;
     let written = export(&model, Some(&config.model.tokenizer), &args.dir)?;
     let dir = args.dir.display();
@@ -409,14 +424,22 @@ fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
+/// Writes lessons to a file, which is there when all of them are.
+pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     let split = if args.held_out {
         Split::HeldOut
     } else {
         Split::Train
     };
     let show = || format!("cannot write {}", args.file.display());
-    let mut file = BufWriter::new(File::create_new(&args.file).with_context(show)?);
+    if args.file.exists() {
+        bail!(
+            "{} is there already\n  hint: give another name",
+            args.file.display()
+        );
+    }
+    let part = args.file.with_extension("part");
+    let mut file = BufWriter::new(File::create(&part).with_context(show)?);
     let status = Status::show("writing lessons …");
     let mut written = 0;
     for index in 0..args.count {
@@ -434,6 +457,7 @@ fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
         }
     }
     file.flush().with_context(show)?;
+    fs::rename(&part, &args.file).with_context(show)?;
     drop(status);
     writeln!(
         io::stdout(),

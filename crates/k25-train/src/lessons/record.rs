@@ -33,15 +33,18 @@ pub enum RunKind {
     Single,
     /// One agent that answers in words.
     Answer,
+    /// A question that documents do not answer, in words or with a table.
+    Beyond,
 }
 
 /// The kinds and how often each comes, in hundredths.
-const PARTS: [(RunKind, usize); 5] = [
-    (RunKind::Swarm, 46),
+const PARTS: [(RunKind, usize); 6] = [
+    (RunKind::Swarm, 43),
     (RunKind::Reading, 34),
     (RunKind::Leading, 6),
     (RunKind::Single, 4),
     (RunKind::Answer, 10),
+    (RunKind::Beyond, 3),
 ];
 /// Part of the tasks in which the teacher errs once.
 const MISTAKES: f64 = 0.06;
@@ -97,7 +100,7 @@ fn drawn(seed: u64, split: Split, index: u64) -> (RunKind, Folder, Random) {
             columns: 4,
             noise: random.below(5),
         },
-        RunKind::Answer => Size {
+        RunKind::Answer | RunKind::Beyond => Size {
             entries: 1 + random.below(8),
             records: 3,
             columns: 4,
@@ -105,8 +108,10 @@ fn drawn(seed: u64, split: Split, index: u64) -> (RunKind, Folder, Random) {
         },
     };
     let mut folder = Folder::new(&mut random, split, size);
-    if kind == RunKind::Answer {
-        ask_one(&mut folder, &mut random, split);
+    match kind {
+        RunKind::Answer => ask_one(&mut folder, &mut random, split),
+        RunKind::Beyond => folder.question = super::beyond::question(&mut random, split),
+        _ => {}
     }
     (kind, folder, random)
 }
@@ -132,7 +137,7 @@ fn ask_one(folder: &mut Folder, random: &mut Random, split: Split) {
 /// # Errors
 /// Where the folder cannot be written, or the runtime refuses it.
 pub fn lessons(seed: u64, split: Split, index: u64) -> Result<Vec<Value>, TrainError> {
-    let (kind, folder, random) = drawn(seed, split, index);
+    let (kind, folder, mut random) = drawn(seed, split, index);
     let root =
         tempfile::tempdir().map_err(TrainError::io("create", Path::new("a temporary folder")))?;
     write_folder(&folder, root.path())?;
@@ -141,7 +146,8 @@ pub fn lessons(seed: u64, split: Split, index: u64) -> Result<Vec<Value>, TrainE
         kind,
         folder: Arc::clone(&folder),
         root: root.path().to_owned(),
-        asks_columns: index.is_multiple_of(4),
+        asks_columns: index.is_multiple_of(4) || kind == RunKind::Beyond,
+        in_words: kind == RunKind::Answer || (kind == RunKind::Beyond && random.chance(0.5)),
     };
     let teacher = Arc::new(Teacher::new(folder, random, MISTAKES));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -154,7 +160,11 @@ pub fn lessons(seed: u64, split: Split, index: u64) -> Result<Vec<Value>, TrainE
         let run = stage.open()?;
         stage.play(&run, model.clone(), model).await
     };
-    runtime.block_on(played).map_err(fault)?;
+    let played = runtime.block_on(played);
+    // Without columns there is no table, and the run ends with that.
+    if kind != RunKind::Beyond {
+        played.map_err(fault)?;
+    }
     let is_kept = |recorded: &Recorded| kind != RunKind::Leading || is_leading(recorded);
     let recorded = teacher.recorded();
     Ok(recorded
@@ -199,6 +209,8 @@ pub(crate) struct Stage {
     pub root: PathBuf,
     /// Whether the model is asked for the columns.
     pub asks_columns: bool,
+    /// Whether the answer is one in words.
+    pub in_words: bool,
 }
 
 impl Stage {
@@ -230,11 +242,11 @@ impl Stage {
     ) -> Result<(), String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let documents = Documents::open(&self.root).map_err(|error| words(&error))?;
-        let contract = match self.asks_columns || self.kind == RunKind::Answer {
+        let contract = match self.asks_columns || self.in_words {
             true => None,
             false => Some(contract(&self.folder).map_err(|error| words(&error))?),
         };
-        let settings = settings(self.kind);
+        let settings = settings(self.kind, self.in_words);
         Swarm::begin(run, &self.folder.question, contract, &settings, &documents)
             .await
             .map_err(|error| words(&error))?;
@@ -250,11 +262,11 @@ impl Stage {
     }
 }
 
-fn settings(kind: RunKind) -> Settings {
+fn settings(kind: RunKind, in_words: bool) -> Settings {
     Settings {
         mode: match kind {
+            _ if in_words => Mode::Answer,
             RunKind::Single => Mode::Single,
-            RunKind::Answer => Mode::Answer,
             _ => Mode::Swarm,
         },
         context: ContextPolicy::DiscardAll,
@@ -371,6 +383,7 @@ mod tests {
                 folder: Arc::clone(&folder),
                 root: root.path().to_owned(),
                 asks_columns: index.is_multiple_of(3),
+                in_words: false,
             };
             let teacher = stage.teacher(random);
             let played = async {
@@ -388,7 +401,7 @@ mod tests {
                         .map(|stated| stated.value.clone())
                         .unwrap_or_default();
                     for (column, stated) in folder.columns.iter().zip(row) {
-                        let settled = state.table.get(&name, column);
+                        let settled = state.table.get(&name.to_lowercase(), column);
                         let shown = settled.cell.map(|cell| display(&cell.value));
                         let expected = match stated {
                             Some(_) => CellStatus::Ok,

@@ -304,6 +304,10 @@ impl Lesson<'_> {
     }
 
     fn define_table(&self) -> Answer {
+        let asks = |column: &String| self.folder.question.contains(column.as_str());
+        if !self.folder.columns[1..].iter().all(asks) {
+            return Answer::text(super::BEYOND);
+        }
         let columns = self
             .folder
             .columns
@@ -458,7 +462,11 @@ impl Lesson<'_> {
             .map(|paper| paper.rows.as_slice())
             .unwrap_or_default();
         let is_wanted = |row: &&Vec<Option<Stated>>| {
-            name.is_none_or(|name| row[0].as_ref().is_some_and(|stated| stated.value == name))
+            name.is_none_or(|name| {
+                row[0]
+                    .as_ref()
+                    .is_some_and(|stated| stated.value.to_lowercase() == name.to_lowercase())
+            })
         };
         rows.iter().filter(is_wanted).collect()
     }
@@ -568,10 +576,8 @@ impl Lesson<'_> {
             .into_iter()
             .flatten()
             .find(|row| row[key_column]["value"] == key);
-        let was_refused = done
-            .result
-            .lines()
-            .any(|line| line.starts_with(&format!("{key}.{name}: ")));
+        let place = format!("{}.{name}: ", key.to_lowercase());
+        let was_refused = done.result.lines().any(|line| line.starts_with(&place));
         let all_refused = done.failed() || done.result.starts_with("nothing accepted");
         row.is_some_and(|row| row.get(name).is_some()) && !was_refused && !all_refused
     }
@@ -633,7 +639,7 @@ impl Lesson<'_> {
     /// An answer in words to a question about one value.
     fn reply(&self) -> Answer {
         let Some((name, column)) = asked(self.thread.user) else {
-            return Answer::text(super::NOT_FOUND);
+            return Answer::text(super::BEYOND);
         };
         let hits = self.thread.done.iter().find(|done| done.name == "search");
         let Some(hits) = hits else {

@@ -61,6 +61,15 @@ const OTHER_FILES: [&str; 8] = [
     "build.sh",
     "TODO",
 ];
+/// Around the key of an item in a Markdown list.
+const LIST_MARKS: [(&str, &str); 6] = [
+    ("- **", "**: "),
+    ("- **", "**: "),
+    ("* **", ":** "),
+    ("- ", ": "),
+    ("**", "**: "),
+    ("- `", "`: "),
+];
 /// Keys of sections behind a record; they mislead.
 const TAIL_SECTIONS: [&str; 6] = [
     "dependencies",
@@ -69,6 +78,35 @@ const TAIL_SECTIONS: [&str; 6] = [
     "profile",
     "options",
     "links",
+];
+
+/// Keys of fields that are true or false.
+const FLAGS: [&str; 12] = [
+    "build",
+    "autolib",
+    "publish",
+    "private",
+    "essential",
+    "enabled",
+    "public",
+    "archived",
+    "autobins",
+    "autotests",
+    "multi-arch",
+    "strict",
+];
+/// Keys of fields that say what else a thing needs.
+const NEEDS: [&str; 10] = [
+    "depends",
+    "requires",
+    "recommends",
+    "suggests",
+    "breaks",
+    "keywords",
+    "categories",
+    "tags",
+    "authors",
+    "replaces",
 ];
 
 /// What one folder's records have in common.
@@ -213,26 +251,7 @@ impl Plan {
             8 => "id".to_owned(),
             _ => words.different(random),
         };
-        let spaced = matches!(
-            form,
-            Form::Records | Form::MarkdownList | Form::MarkdownTable | Form::Csv
-        );
-        let style = Style {
-            form,
-            joint: match random.below(3) {
-                0 => "-",
-                1 if spaced => " ",
-                _ => "_",
-            },
-            capitals: spaced && random.chance(0.7),
-            section: if form == Form::Prose {
-                noun.to_owned()
-            } else {
-                section(random, noun, form)
-            },
-            head: head(random, split, form, size.noise),
-            tail: tail(random, split, words, form, size.noise),
-        };
+        let style = style(random, split, words, noun, form, size.noise);
         Self {
             split,
             style,
@@ -277,13 +296,13 @@ impl Plan {
                 true => vec![kind.draw(random, self.split).to_string()],
                 false => Vec::new(),
             };
-            if column.is_none() && is_there && random.chance(0.15) && !is_table {
-                values.push(kind.draw(random, self.split).to_string());
+            if column.is_none() && is_there && random.chance(0.2) && !is_table {
+                let more = 1 + random.below(if self.noise > 6 { 6 } else { 2 });
+                values.extend((0..more).map(|_| kind.draw(random, self.split).to_string()));
             }
             fields.push(Field {
-                key: key.clone(),
-                values,
                 column,
+                ..Field::new(&key.join("-"), values)
             });
         }
         if self.style.form != Form::Csv
@@ -292,20 +311,8 @@ impl Plan {
         {
             random.shuffle(&mut fields);
         }
-        if self.noise > 6 && !is_table && random.chance(0.5) {
-            let text = phrase(random, self.split, 5, 14);
-            let at = random.below(fields.len() + 1);
-            let key = vec!["description".to_owned()];
-            if !self.keys.iter().any(|(other, _)| *other == key) {
-                fields.insert(
-                    at,
-                    Field {
-                        key,
-                        values: vec![text],
-                        column: None,
-                    },
-                );
-            }
+        if self.noise > 6 && !is_table {
+            self.add_noise(random, &mut fields);
         }
         let at = if self.name_first || is_table {
             0
@@ -322,11 +329,43 @@ impl Plan {
             at,
             Field {
                 key,
-                values: vec![name.clone()],
                 column: Some(0),
+                ..Field::new("", vec![name.clone()])
             },
         );
         Record { name, fields }
+    }
+
+    /// Fields that nobody asks for: descriptions, flags, long lists of what a thing needs.
+    fn add_noise(&self, random: &mut Random, fields: &mut Vec<Field>) {
+        let split = self.split;
+        let mut noise = Vec::new();
+        if random.chance(0.5) {
+            let text = phrase(random, split, 5, 14);
+            let mut field = Field::new("description", vec![text]);
+            if random.chance(0.3) {
+                let lines = 1 + random.below(6);
+                field.under = (0..lines).map(|_| phrase(random, split, 3, 12)).collect();
+            }
+            noise.push(field);
+        }
+        for _ in 0..random.below(4) {
+            let key = random.pick::<&str>(&FLAGS);
+            let value = ValueKind::Flag.draw(random, split).to_string();
+            noise.push(Field::new(key, vec![value]));
+        }
+        for _ in 0..random.below(3) {
+            let key = random.pick::<&str>(&NEEDS);
+            let items = (0..1 + random.below(8)).map(|_| need(random, split));
+            let text = items.collect::<Vec<_>>().join(", ");
+            noise.push(Field::new(key, vec![text]));
+        }
+        for field in noise {
+            let is_there = |other: &Field| other.key == field.key;
+            if !fields.iter().any(is_there) {
+                fields.insert(random.below(fields.len() + 1), field);
+            }
+        }
     }
 
     fn paper(&self, random: &mut Random, records: &[Record]) -> Paper {
@@ -334,6 +373,66 @@ impl Plan {
         page.write(&self.style, records, self.asked.len() + 1, random);
         let (text, rows) = page.finish();
         Paper { text, rows }
+    }
+}
+
+/// Something that is needed, with or without a bound on its version.
+fn need(random: &mut Random, split: Split) -> String {
+    let word = Words::word(random, split);
+    match random.below(3) {
+        0 => format!("{word} (>= {})", ValueKind::Version.draw(random, split)),
+        1 => format!("{word}{}", random.between(1, 9)),
+        _ => word,
+    }
+}
+
+/// How a folder's documents look, drawn once.
+fn style(
+    random: &mut Random,
+    split: Split,
+    words: &mut Words,
+    noun: &str,
+    form: Form,
+    noise: usize,
+) -> Style {
+    use Form::{Csv, Json, JsonLines, MarkdownList, MarkdownTable, Prose, Records, Yaml};
+    let spaced = matches!(form, Records | MarkdownList | MarkdownTable | Csv);
+    let marks = match form {
+        MarkdownList => *random.pick(&LIST_MARKS),
+        Records if random.chance(0.2) => *random.pick(&[("", " = "), ("", " : "), ("- ", ": ")]),
+        _ => ("", ": "),
+    };
+    let absent: &[&'static str] = match form {
+        Json | JsonLines => &["null", "null", "\"\""],
+        Yaml => &["", "~", "null"],
+        Csv | MarkdownTable => &["-", "n/a", "unknown", "—"],
+        Records | MarkdownList => &["-", "n/a", "", "unknown"],
+        _ => &[],
+    };
+    Style {
+        form,
+        joint: match random.below(6) {
+            0 | 1 => "-",
+            2 if matches!(form, Json | JsonLines | Yaml) => "",
+            2 | 3 if spaced => " ",
+            _ => "_",
+        },
+        capitals: spaced && random.chance(0.7),
+        absent: (!absent.is_empty() && random.chance(0.35)).then(|| *random.pick(absent)),
+        separator: match random.below(6) {
+            0 => ';',
+            1 => '\t',
+            _ => ',',
+        },
+        flat_lists: random.chance(0.5),
+        marks,
+        wrapper: (matches!(form, Json | Yaml) && random.chance(0.3)).then(|| noun.to_owned()),
+        section: match form {
+            Prose => noun.to_owned(),
+            _ => section(random, noun, form),
+        },
+        head: head(random, split, form, noise),
+        tail: tail(random, split, words, form, noise),
     }
 }
 
@@ -389,11 +488,7 @@ fn tail(
                 };
                 let kind = ValueKind::usual(random, &key.join("-"));
                 let values = vec![kind.draw(random, split).to_string()];
-                Field {
-                    key,
-                    values,
-                    column: None,
-                }
+                Field::new(&key.join("-"), values)
             });
             Record {
                 fields: fields.collect(),

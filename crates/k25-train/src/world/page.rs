@@ -20,8 +20,22 @@ pub struct Field {
     pub key: Vec<String>,
     /// The value, or the elements of a list.
     pub values: Vec<String>,
+    /// Lines of text that belong to the value, where a form has a way to write them.
+    pub under: Vec<String>,
     /// Which column asks for it.
     pub column: Option<usize>,
+}
+
+impl Field {
+    /// A field that no column asks for; the key's words lie between hyphens.
+    pub fn new(key: &str, values: Vec<String>) -> Self {
+        Self {
+            key: key.split('-').map(str::to_owned).collect(),
+            values,
+            under: Vec::new(),
+            column: None,
+        }
+    }
 }
 
 /// One thing with its fields. The name is a field too.
@@ -48,6 +62,16 @@ pub struct Style {
     pub joint: &'static str,
     /// Whether keys begin with capitals.
     pub capitals: bool,
+    /// What stands in the place of a value that is not known; nothing if the key is left out too.
+    pub absent: Option<&'static str>,
+    /// Between the cells of a table without bars.
+    pub separator: char,
+    /// Whether lists stay on one line.
+    pub flat_lists: bool,
+    /// Around a key at the beginning of a line, where a form leaves that open.
+    pub marks: (&'static str, &'static str),
+    /// The key of the object that everything lies in, where a form has objects.
+    pub wrapper: Option<String>,
     /// The heading of the section that holds the record, where a form has sections.
     pub section: String,
     /// Lines before everything else.
@@ -58,11 +82,42 @@ pub struct Style {
 
 impl Style {
     fn key(&self, field: &Field) -> String {
-        let words = field.key.iter().map(|word| match self.capitals {
+        let is_capital = |at: usize| self.capitals || (self.joint.is_empty() && at > 0);
+        let words = field.key.iter().enumerate();
+        let words = words.map(|(at, word)| match is_capital(at) {
             true => capitalized(word),
             false => word.clone(),
         });
         words.collect::<Vec<_>>().join(self.joint)
+    }
+
+    /// Whether a field gets a line: it has a value, or this style marks values that are not known.
+    fn shows(&self, field: &Field) -> bool {
+        !field.values.is_empty() || self.absent.is_some()
+    }
+
+    /// The value as JSON and TOML write it.
+    fn quoted(&self, field: &Field) -> String {
+        match self.absent {
+            Some(mark) if field.values.is_empty() => mark.to_owned(),
+            _ => json_value(&field.values),
+        }
+    }
+
+    /// The value without quotes.
+    fn plain(&self, field: &Field) -> String {
+        match self.absent {
+            Some(mark) if field.values.is_empty() => mark.to_owned(),
+            _ => field.values.join(", "),
+        }
+    }
+
+    /// The value in a cell of a table.
+    fn cell(&self, field: &Field) -> String {
+        match self.absent {
+            Some(mark) if field.values.is_empty() => mark.to_owned(),
+            _ => field.values.join("; "),
+        }
     }
 }
 
@@ -131,69 +186,67 @@ impl Page {
         let [first, ..] = records else { return };
         let is_csv = style.form == Form::Csv;
         let row = |cells: Vec<String>| match is_csv {
-            true => cells.join(","),
+            true => separated(&cells, style.separator),
             false => format!("| {} |", cells.join(" | ")),
         };
         if !is_csv && records.len() == 1 {
             self.line("| Field | Value |");
             self.line("|---|---|");
             for field in &first.fields {
-                self.line(&row(vec![style.key(field), field.values.join("; ")]));
+                self.line(&row(vec![style.key(field), style.cell(field)]));
                 self.state(0, field);
             }
             return;
         }
-        self.line(&row(first
-            .fields
-            .iter()
-            .map(|field| style.key(field))
-            .collect()));
+        let keys = first.fields.iter().map(|field| style.key(field));
+        self.line(&row(keys.collect()));
         if !is_csv {
             self.line(&format!("|{}", "---|".repeat(first.fields.len())));
         }
         for (index, record) in records.iter().enumerate() {
-            self.line(&row(record
-                .fields
-                .iter()
-                .map(|field| field.values.join("; "))
-                .collect()));
-            for field in record
-                .fields
-                .iter()
-                .filter(|field| !field.values.is_empty())
-            {
+            let cells = record.fields.iter().map(|field| style.cell(field));
+            self.line(&row(cells.collect()));
+            for field in &record.fields {
                 self.state(index, field);
             }
         }
     }
 
+    /// An object, or a list of objects; with a wrapper below its key.
     fn json(&mut self, style: &Style, records: &[Record]) {
         let many = records.len() > 1;
-        let margin = if many { "  " } else { "" };
-        if many {
-            self.line("[");
+        let depth = usize::from(many) + usize::from(style.wrapper.is_some());
+        let margin = "  ".repeat(depth);
+        match (&style.wrapper, many) {
+            (Some(key), true) => {
+                self.line("{");
+                self.line(&format!("  \"{key}s\": ["));
+            }
+            (Some(_), false) => self.line("{"),
+            (None, true) => self.line("["),
+            (None, false) => {}
         }
         for (index, record) in records.iter().enumerate() {
-            self.line(&format!("{margin}{{"));
-            let fields: Vec<&Field> = record
-                .fields
-                .iter()
-                .filter(|field| !field.values.is_empty())
-                .collect();
+            match &style.wrapper {
+                Some(key) if !many => self.line(&format!("{margin}\"{key}\": {{")),
+                _ => self.line(&format!("{margin}{{")),
+            }
+            let fields = record.fields.iter().filter(|field| style.shows(field));
+            let fields: Vec<&Field> = fields.collect();
             for (at, field) in fields.iter().enumerate() {
                 let comma = if at + 1 < fields.len() { "," } else { "" };
-                let value = json_value(&field.values);
-                self.line(&format!(
-                    "{margin}  \"{}\": {value}{comma}",
-                    style.key(field)
-                ));
+                let (key, value) = (style.key(field), style.quoted(field));
+                self.line(&format!("{margin}  \"{key}\": {value}{comma}"));
                 self.state(index, field);
             }
             let comma = if index + 1 < records.len() { "," } else { "" };
             self.line(&format!("{margin}}}{comma}"));
         }
         if many {
-            self.line("]");
+            self.line(if style.wrapper.is_some() { "  ]" } else { "]" });
+        }
+        if style.wrapper.is_some() {
+            self.line("}");
         }
     }
 
@@ -208,11 +261,8 @@ impl Page {
         let name_at = record.name_at();
         match style.form {
             Form::MarkdownList => {
-                self.line(&format!(
-                    "{} {}",
-                    if many { "##" } else { "#" },
-                    record.name
-                ));
+                let mark = if many { "##" } else { "#" };
+                self.line(&format!("{mark} {}", record.name));
                 if let Some(at) = name_at {
                     self.state(index, &record.fields[at]);
                 }
@@ -226,6 +276,11 @@ impl Page {
                     self.state(index, &record.fields[at]);
                 }
             }
+            Form::Yaml if index == 0 => {
+                if let Some(key) = &style.wrapper {
+                    self.line(&format!("{key}{}:", if many { "s" } else { "" }));
+                }
+            }
             Form::Prose => return self.prose(style, index, record, random),
             Form::JsonLines => return self.json_line(style, index, record),
             _ => {}
@@ -234,11 +289,12 @@ impl Page {
         for (at, field) in record.fields.iter().enumerate() {
             let is_heading =
                 Some(at) == name_at && matches!(style.form, Form::MarkdownList | Form::Html);
-            if field.values.is_empty() || is_heading {
+            if !style.shows(field) || is_heading {
                 continue;
             }
-            self.field(style, field, &record.name, many && first);
+            self.field(style, field, &record.name, many.then_some(first));
             self.state(index, field);
+            self.under(style, field);
             first = false;
         }
         if style.form != Form::Yaml {
@@ -246,44 +302,68 @@ impl Page {
         }
     }
 
-    fn field(&mut self, style: &Style, field: &Field, name: &str, opens: bool) {
+    /// The first line of a field; `opens` tells whether it begins an element of a list, if there is one.
+    fn field(&mut self, style: &Style, field: &Field, name: &str, opens: Option<bool>) {
         let key = style.key(field);
-        let plain = field.values.join(", ");
+        let plain = style.plain(field);
+        let (before, after) = style.marks;
         let text = match style.form {
-            Form::Toml if field.values.len() > 1 => {
+            Form::Toml if !field.under.is_empty() => format!("{key} = \"\"\""),
+            Form::Toml if field.values.len() > 1 && !style.flat_lists => {
                 self.line(&format!("{key} = ["));
                 for value in &field.values {
                     self.line(&format!("    \"{value}\","));
                 }
                 "]".to_owned()
             }
-            Form::Toml => format!("{key} = {}", json_value(&field.values)),
-            Form::Yaml => {
-                let mark = if opens {
-                    "- "
-                } else if style.section.is_empty() {
-                    ""
-                } else {
-                    "  "
-                };
-                format!("{mark}{key}: {}", yaml_value(&plain))
+            Form::Toml => format!("{key} = {}", style.quoted(field)),
+            Form::Yaml if field.values.len() > 1 && !style.flat_lists => {
+                let margin = yaml_margin(style, opens);
+                self.line(&format!("{margin}{key}:"));
+                let margin = " ".repeat(margin.len() + 2);
+                let (last, others) = field.values.split_last().expect("more than one value");
+                for value in others {
+                    self.line(&format!("{margin}- {}", yaml_value(value)));
+                }
+                format!("{margin}- {}", yaml_value(last))
             }
-            Form::MarkdownList => format!("- **{key}**: {plain}"),
+            Form::Yaml => {
+                let value = match field.values.as_slice() {
+                    _ if !field.under.is_empty() => "|".to_owned(),
+                    [value] => yaml_value(value),
+                    [] => plain,
+                    _ => style.quoted(field),
+                };
+                format!("{}{key}: {value}", yaml_margin(style, opens))
+            }
             Form::Ini => format!("{key}={plain}"),
             Form::Html => format!("<p>{key}: {plain}</p>"),
             Form::Arrows => format!("{name} / {key} -> {plain}"),
-            _ => format!("{key}: {plain}"),
+            _ => format!("{before}{key}{after}{plain}"),
         };
-        self.line(&text);
+        self.line(text.trim_end());
+    }
+
+    /// The lines of text that belong to a field.
+    fn under(&mut self, style: &Style, field: &Field) {
+        let margin = match style.form {
+            Form::Toml => "",
+            Form::Yaml => "      ",
+            Form::Records => " ",
+            _ => return,
+        };
+        for text in &field.under {
+            self.line(&format!("{margin}{text}"));
+        }
+        if style.form == Form::Toml && !field.under.is_empty() {
+            self.line("\"\"\"");
+        }
     }
 
     fn json_line(&mut self, style: &Style, index: usize, record: &Record) {
-        let fields = record
-            .fields
-            .iter()
-            .filter(|field| !field.values.is_empty());
+        let fields = record.fields.iter().filter(|field| style.shows(field));
         let fields: Vec<String> = fields
-            .map(|field| format!("\"{}\": {}", style.key(field), json_value(&field.values)))
+            .map(|field| format!("\"{}\": {}", style.key(field), style.quoted(field)))
             .collect();
         self.line(&format!("{{{}}}", fields.join(", ")));
         for field in &record.fields {
@@ -321,16 +401,44 @@ impl Page {
             _ => self.line(&format!("[{}]", section.name)),
         }
         for field in &section.fields {
-            self.field(style, field, &section.name, false);
+            self.field(style, field, &section.name, None);
         }
         self.line("");
     }
 }
 
+/// What begins a line of YAML.
+fn yaml_margin(style: &Style, opens: Option<bool>) -> String {
+    let outer = if style.wrapper.is_some() { "  " } else { "" };
+    let mark = match opens {
+        Some(true) => "- ",
+        Some(false) => "  ",
+        None => "",
+    };
+    format!("{outer}{mark}")
+}
+
+/// Cells of a line, those in quotes that hold the separator.
+fn separated(cells: &[String], separator: char) -> String {
+    let cells = cells.iter().map(|cell| match cell.contains(separator) {
+        true => format!("\"{cell}\""),
+        false => cell.clone(),
+    });
+    cells.collect::<Vec<_>>().join(&separator.to_string())
+}
+
+/// Whether a value stands without quotes where a form has types.
+fn is_bare(value: &str) -> bool {
+    let is_number = value
+        .parse::<u32>()
+        .is_ok_and(|number| number.to_string() == value);
+    is_number || value == "true" || value == "false"
+}
+
 fn json_value(values: &[String]) -> String {
-    let quoted = |value: &String| match value.parse::<u32>() {
-        Ok(number) if number.to_string() == *value => value.clone(),
-        _ => format!("\"{value}\""),
+    let quoted = |value: &String| match is_bare(value) {
+        true => value.clone(),
+        false => format!("\"{value}\""),
     };
     match values {
         [value] => quoted(value),
@@ -342,7 +450,7 @@ fn json_value(values: &[String]) -> String {
 }
 
 fn yaml_value(value: &str) -> String {
-    match value.contains(": ") || value.starts_with(['<', '"', '[', '*']) {
+    match value.contains(": ") || value.starts_with(['<', '"', '[', '*', '(']) {
         true => format!("\"{value}\""),
         false => value.to_owned(),
     }

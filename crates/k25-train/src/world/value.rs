@@ -33,6 +33,8 @@ pub enum ValueKind {
     Year,
     /// Several words.
     Phrase,
+    /// `true` or `false`.
+    Flag,
 }
 
 /// A value.
@@ -44,7 +46,7 @@ pub enum Value {
     Text(String),
 }
 
-const LICENCES: [&str; 8] = [
+const LICENCES: [&str; 14] = [
     "MIT",
     "Apache-2.0",
     "BSD-3-Clause",
@@ -53,12 +55,18 @@ const LICENCES: [&str; 8] = [
     "ISC",
     "Zlib",
     "CC-BY-4.0",
+    "Unlicense",
+    "BSL-1.0",
+    "Unicode-3.0",
+    "LGPL-2.1-or-later",
+    "0BSD",
+    "CC0-1.0",
 ];
 const ENDINGS: [&str; 5] = ["com", "org", "net", "dev", "io"];
 
 impl ValueKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Word,
         Self::Version,
         Self::Date,
@@ -71,6 +79,7 @@ impl ValueKind {
         Self::Amount,
         Self::Year,
         Self::Phrase,
+        Self::Flag,
     ];
 
     /// The kind that values of a key usually have; any kind for a key that says nothing.
@@ -91,6 +100,7 @@ impl ValueKind {
             }
             "url" | "repository" | "homepage" | "documentation" | "website" => Self::Url,
             "year" | "edition" => Self::Year,
+            "enabled" | "public" | "archived" => Self::Flag,
             "name" | "city" | "country" | "color" | "vendor" | "region" | "status" => Self::Word,
             _ => *random.pick(&Self::ALL),
         }
@@ -115,8 +125,16 @@ impl ValueKind {
             Self::Word => Words::word(random, split),
             Self::Version => {
                 let [a, b, c] = [random.below(20), random.below(30), random.below(240)];
-                match random.below(8) {
+                match random.below(12) {
                     0 => format!("{a}.{b}"),
+                    2 => format!("{a}:{b}.{c}-{}", random.below(9)),
+                    3 => format!(
+                        "{a}.{b}+dfsg-{}+deb{}u{}",
+                        random.below(9),
+                        random.between(9, 13),
+                        random.below(9)
+                    ),
+                    4 => format!("{a}.{b}.{c}.{}", random.below(40)),
                     1 => format!(
                         "{a}.{b}.{c}-{}",
                         random.pick(&["alpha.1", "beta.2", "rc.1", "1", "2+b1"])
@@ -132,19 +150,9 @@ impl ValueKind {
                 );
                 format!("{year}-{month:02}-{day:02}")
             }
-            Self::Url => {
-                let (host, page) = (Words::word(random, split), Words::word(random, split));
-                match random.below(4) {
-                    0 => format!("https://{host}.{}", random.pick(&ENDINGS)),
-                    1 => format!("https://github.com/{host}/{page}"),
-                    2 => format!("https://www.{host}.{}/{page}/", random.pick(&ENDINGS)),
-                    _ => format!("https://{host}.{}/{page}", random.pick(&ENDINGS)),
-                }
-            }
-            Self::Licence if random.chance(0.3) => {
-                format!("{} OR {}", random.pick(&LICENCES), random.pick(&LICENCES))
-            }
-            Self::Licence => (*random.pick(&LICENCES)).to_owned(),
+            Self::Url => url(random, split),
+            Self::Licence => licence(random, split),
+            Self::Flag => (*random.pick(&["true", "false"])).to_owned(),
             Self::Contact => {
                 let [first, last, host] = [(); 3].map(|()| Words::word(random, split));
                 let address = format!("{first}@{host}.{}", random.pick(&ENDINGS));
@@ -170,6 +178,44 @@ impl ValueKind {
                 .collect(),
         };
         Value::Text(text)
+    }
+}
+
+fn url(random: &mut Random, split: Split) -> String {
+    let (host, page) = (Words::word(random, split), Words::name_like(random, split));
+    let ending = *random.pick(&ENDINGS);
+    let git = if random.chance(0.1) { ".git" } else { "" };
+    match random.below(8) {
+        0 => format!("https://{host}.{ending}"),
+        1 | 2 => format!("https://github.com/{host}/{page}{git}"),
+        3 => format!("https://github.com/{}/{page}{git}", capitalized(&host)),
+        4 => format!("https://www.{host}.{ending}/{page}/"),
+        5 => format!("http://{host}.{ending}/{page}"),
+        6 => {
+            let part = Words::name_like(random, split);
+            format!("https://github.com/{host}/{page}/tree/main/{part}")
+        }
+        _ => format!("https://{host}.{ending}/{page}"),
+    }
+}
+
+/// A licence or an expression of several; now and then one that does not exist, so that none is known by heart.
+fn licence(random: &mut Random, split: Split) -> String {
+    let mut one = || match random.chance(0.2) {
+        true => {
+            let name = Words::word(random, split).to_ascii_uppercase();
+            format!("{name}-{}.{}", random.between(1, 9), random.below(10))
+        }
+        false => (*random.pick(&LICENCES)).to_owned(),
+    };
+    let (first, second, third) = (one(), one(), one());
+    match random.below(20) {
+        0..4 => format!("{first} OR {second}"),
+        4 => format!("{first}/{second}"),
+        5 => format!("{first} OR {second} OR {third}"),
+        6 => format!("({first} OR {second}) AND {third}"),
+        7 => format!("{first} WITH LLVM-exception"),
+        _ => first,
     }
 }
 

@@ -250,20 +250,50 @@ impl Words {
     pub fn new(split: Split) -> Self {
         Self {
             split,
-            used: Vec::new(),
+            // What rows are told apart by is called so, whatever else they have.
+            used: ["name", "title", "id"].map(str::to_owned).to_vec(),
         }
     }
 
-    /// A word of the split of two or three syllables.
+    /// A word of the split: syllables that sound like words, pieces of common words in new company, or letters.
     pub fn word(random: &mut Random, split: Split) -> String {
         loop {
-            let word = match random.chance(0.12) {
-                true => Self::letters(random),
-                false => Self::syllables(random),
+            let word = match random.below(100) {
+                0..8 => Self::letters(random),
+                8..14 => Self::joined(random),
+                14..50 => Self::pieces(random),
+                50..54 => format!("{}{}", Self::syllables(random), random.between(2, 128)),
+                54..57 => super::value::capitalized(&Self::syllables(random)),
+                _ => Self::syllables(random),
             };
             if word.len() > 1 && split.owns(&word) {
                 return word;
             }
+        }
+    }
+
+    /// Pieces of common words. A vocabulary has a token for such a piece, and a model that never met it elsewhere cannot copy it.
+    fn pieces(random: &mut Random) -> String {
+        let mut word = String::new();
+        for _ in 0..random.between(1, 3) {
+            let known = match random.below(3) {
+                0 => *random.pick::<&str>(&COMMON_WORDS),
+                1 => *random.pick::<&str>(&COMMON_KEYS),
+                _ => *random.pick::<&str>(&NOUNS),
+            };
+            let begin = random.below(known.len());
+            let length = 1 + random.below((known.len() - begin).min(7));
+            word.push_str(&known[begin..begin + length].replace('-', ""));
+        }
+        word
+    }
+
+    /// Two common words in one.
+    fn joined(random: &mut Random) -> String {
+        let [first, second] = [(); 2].map(|()| *random.pick::<&str>(&COMMON_WORDS));
+        match random.below(3) {
+            0 => format!("{first}{}", super::value::capitalized(second)),
+            _ => format!("{first}{second}"),
         }
     }
 
@@ -306,17 +336,26 @@ impl Words {
 
     /// A name that this maker has not made before, as packages and products have them.
     pub fn name(&mut self, random: &mut Random) -> String {
-        let word = self.different(random);
-        let split = self.split;
+        loop {
+            let name = Self::name_like(random, self.split);
+            if !self.used.contains(&name) {
+                self.used.push(name.clone());
+                return name;
+            }
+        }
+    }
+
+    /// A name as packages and products have them.
+    pub fn name_like(random: &mut Random, split: Split) -> String {
+        let word = Self::word(random, split);
         match random.below(10) {
             0 | 1 => format!("{word}-{}", Self::word(random, split)),
             2 | 3 => format!("{word}_{}", Self::word(random, split)),
             4 => format!("{word}{}", random.between(1, 99)),
-            5 => format!(
-                "{}-{word}-{}",
-                Self::word(random, split),
-                Self::word(random, split)
-            ),
+            5 => {
+                let [first, last] = [(); 2].map(|()| Self::word(random, split));
+                format!("{first}-{word}-{last}")
+            }
             _ => word,
         }
     }
