@@ -3,6 +3,7 @@
 
 mod beyond;
 pub mod record;
+mod rows;
 mod teacher;
 
 use std::fmt::Write;
@@ -34,6 +35,8 @@ pub enum LessonKind {
     ArithmeticInstant,
     /// What the model cannot do, which it says.
     Beyond,
+    /// Rows of a table with the line of each value.
+    Rows,
 }
 
 /// One lesson.
@@ -58,15 +61,16 @@ pub const NOT_FOUND: &str = "not found";
 const MOST_FURTHER: usize = 7;
 
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 8] = [
+const PARTS: [(LessonKind, usize); 9] = [
+    (LessonKind::Rows, 42),
+    (LessonKind::Lookup, 20),
+    (LessonKind::NotFound, 5),
+    (LessonKind::Rewrite, 8),
+    (LessonKind::Reverse, 5),
+    (LessonKind::Compare, 6),
+    (LessonKind::Arithmetic, 8),
+    (LessonKind::ArithmeticInstant, 3),
     (LessonKind::Beyond, 3),
-    (LessonKind::Lookup, 34),
-    (LessonKind::NotFound, 8),
-    (LessonKind::Rewrite, 23),
-    (LessonKind::Reverse, 8),
-    (LessonKind::Compare, 8),
-    (LessonKind::Arithmetic, 11),
-    (LessonKind::ArithmeticInstant, 5),
 ];
 
 impl Lesson {
@@ -92,6 +96,7 @@ impl Lesson {
             LessonKind::Reverse => reverse(random, split),
             LessonKind::Compare => compare(random, split),
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
+            LessonKind::Rows => rows::rows(random, split),
             LessonKind::Beyond => Self {
                 kind,
                 question: beyond::question(random, split),
@@ -126,6 +131,58 @@ pub fn echo(seed: u64, split: Split, index: u64) -> Json {
         .collect();
     let line = words.join(" ");
     json!({ "text": format!("{line}\n{line}\n{line}") })
+}
+
+/// Keys with values, and then the same in another order, as a line for `k25 train pretrain`. Every value of the second part is
+/// one to be found by its key, which a question about a document asks for only once: what comes after copying.
+pub fn recall(seed: u64, split: Split, index: u64) -> Json {
+    let mut random = split.random(seed, index);
+    let text = match random.chance(0.5) {
+        true => recalled_lines(&mut random, split),
+        false => recalled_table(&mut random, split),
+    };
+    json!({ "text": text })
+}
+
+/// A line per key and value, three times in different orders.
+fn recalled_lines(random: &mut Random, split: Split) -> String {
+    let table = {
+        let keys = 2 + random.below(9);
+        Table::new(random, split, 1, keys)
+    };
+    let keys = table.keys.iter().map(|(key, _)| key);
+    let mut pairs: Vec<_> = keys.zip(&table.values[0]).collect();
+    let mut blocks = Vec::new();
+    for _ in 0..3 {
+        let between = *random.pick(&[": ", " = ", " -> ", ":", "=", " | "]);
+        let lines = pairs
+            .iter()
+            .map(|(key, value)| format!("{key}{between}{value}"));
+        blocks.push(lines.collect::<Vec<_>>().join("\n"));
+        random.shuffle(&mut pairs);
+    }
+    blocks.join("\n\n")
+}
+
+/// A table in one form, and again in another with subjects and keys in another order.
+fn recalled_table(random: &mut Random, split: Split) -> String {
+    let table = some_table(random, split);
+    let mut again = table.clone();
+    let mut order: Vec<usize> = (0..table.keys.len()).collect();
+    random.shuffle(&mut order);
+    again.keys = order.iter().map(|key| table.keys[*key].clone()).collect();
+    let mut subjects: Vec<usize> = (0..table.subjects.len()).collect();
+    random.shuffle(&mut subjects);
+    let of = |subject: &usize| table.subjects[*subject].clone();
+    again.subjects = subjects.iter().map(of).collect();
+    let row = |subject: &usize| {
+        let values = &table.values[*subject];
+        order.iter().map(|key| values[*key].clone()).collect()
+    };
+    again.values = subjects.iter().map(row).collect();
+    let [first, second] = [(); 2].map(|()| Form::draw(random, split));
+    let first = first.write(random, &table);
+    format!("{first}\n{}", second.write(random, &again))
 }
 
 fn some_table(random: &mut Random, split: Split) -> Table {
@@ -351,6 +408,27 @@ mod tests {
             })
     }
 
+    /// Every value of every row stands on its line.
+    fn check_rows(document: &str, rows: &Json) {
+        let lines: Vec<&str> = document.lines().collect();
+        let rows = rows.as_array().expect("a list");
+        assert!(!rows.is_empty(), "{document}");
+        for cell in rows
+            .iter()
+            .flat_map(|row| row.as_object().expect("a row").values())
+        {
+            let Some(line) = cell["line"].as_u64() else {
+                assert!(cell["value"].is_null(), "{cell}");
+                continue;
+            };
+            let value = cell["value"].as_str().expect("a text");
+            assert!(
+                lines[line as usize - 1].contains(value),
+                "{cell} in\n{document}"
+            );
+        }
+    }
+
     #[test]
     fn answers_are_right() {
         let mut kinds = std::collections::HashMap::new();
@@ -371,6 +449,10 @@ mod tests {
                         );
                     }
                     LessonKind::NotFound => assert_eq!(lesson.answer, NOT_FOUND),
+                    LessonKind::Rows => {
+                        let rows = serde_json::from_str(&lesson.answer).expect("rows");
+                        check_rows(&lesson.question, &rows);
+                    }
                     LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
                     LessonKind::Rewrite => assert!(!lesson.answer.is_empty()),
                     _ => {
@@ -394,6 +476,23 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[0], lines[1]), (3, lines[1], lines[2]));
         assert!(lines[0].split(' ').all(|word| Split::Train.owns(word)));
+    }
+
+    /// What is asked for by its key is there twice and more.
+    #[test]
+    fn what_is_recalled_was_said() {
+        for index in 0..200 {
+            let text = recall(3, Split::HeldOut, index)["text"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            assert_eq!(recall(3, Split::HeldOut, index)["text"], text);
+            let blocks: Vec<&str> = text.split("\n\n").collect();
+            if let [first, second, third] = blocks[..] {
+                assert_eq!(first.lines().count(), second.lines().count());
+                assert_eq!(first.lines().count(), third.lines().count());
+            }
+        }
     }
 
     #[test]

@@ -73,8 +73,12 @@ pub enum LessonSet {
     Answers,
     /// Agents and swarms at work.
     Runs,
+    /// The same with longer documents.
+    LongRuns,
     /// Words said three times.
     Echo,
+    /// Values to be found by their keys.
+    Recall,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +91,7 @@ struct Steps {
 const NANO: &[(&str, &str)] = &[
     ("config.json", include_str!("../recipes/nano/config.json")),
     ("echo.toml", include_str!("../recipes/nano/echo.toml")),
+    ("recall.toml", include_str!("../recipes/nano/recall.toml")),
     ("answers.toml", include_str!("../recipes/nano/answers.toml")),
     ("runs.toml", include_str!("../recipes/nano/runs.toml")),
     (

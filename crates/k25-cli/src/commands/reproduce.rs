@@ -146,7 +146,9 @@ impl From<LessonSet> for super::train::LessonSet {
         match set {
             LessonSet::Answers => Self::Answers,
             LessonSet::Runs => Self::Runs,
+            LessonSet::LongRuns => Self::LongRuns,
             LessonSet::Echo => Self::Echo,
+            LessonSet::Recall => Self::Recall,
         }
     }
 }

@@ -13,7 +13,8 @@ use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::data::DataKind;
 use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
 use k25_train::export::export;
-use k25_train::lessons::{Lesson, echo, record};
+use k25_train::lessons::record::{self, Length};
+use k25_train::lessons::{Lesson, echo, recall};
 use k25_train::plot::svg;
 use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
 use k25_train::world::Split;
@@ -146,8 +147,13 @@ pub enum LessonSet {
     /// Agents and swarms at work, recorded in k25's own runtime: the count is of runs, each of which
     /// gives a conversation for every agent
     Runs,
+    /// The same with longer documents and lists, for contexts of 4,096 tokens
+    LongRuns,
     /// Words said three times, as text for `k25 train pretrain`: how copying is learned first
     Echo,
+    /// Keys and values, then the same in another order, as text for `k25 train pretrain`: how
+    /// finding a value by its key is learned
+    Recall,
 }
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
@@ -444,9 +450,11 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     let mut written = 0;
     for index in 0..args.count {
         let lines = match args.kind {
-            LessonSet::Runs => record::lessons(args.seed, split, index)?,
+            LessonSet::Runs => record::lessons(args.seed, split, index, Length::Short)?,
+            LessonSet::LongRuns => record::lessons(args.seed, split, index, Length::Long)?,
             LessonSet::Answers => vec![Lesson::new(args.seed, split, index).to_json()],
             LessonSet::Echo => vec![echo(args.seed, split, index)],
+            LessonSet::Recall => vec![recall(args.seed, split, index)],
         };
         for line in &lines {
             writeln!(file, "{line}").with_context(show)?;

@@ -46,6 +46,25 @@ const PARTS: [(RunKind, usize); 6] = [
     (RunKind::Answer, 10),
     (RunKind::Beyond, 3),
 ];
+/// The same where the context is twice as long.
+const LONG_PARTS: [(RunKind, usize); 6] = [
+    (RunKind::Swarm, 16),
+    (RunKind::Reading, 56),
+    (RunKind::Leading, 14),
+    (RunKind::Single, 4),
+    (RunKind::Answer, 8),
+    (RunKind::Beyond, 2),
+];
+
+/// How much the documents hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// What fits into a context of 2,048 tokens, mostly.
+    Short,
+    /// Documents and lists that take up one of 4,096.
+    Long,
+}
+
 /// Part of the tasks in which the teacher errs once.
 const MISTAKES: f64 = 0.06;
 /// Tokens of the context that lessons are made for.
@@ -66,10 +85,14 @@ pub fn write_folder(folder: &Folder, root: &Path) -> Result<(), TrainError> {
 }
 
 /// The folder of run `index`, its kind, and its stream of random numbers.
-fn drawn(seed: u64, split: Split, index: u64) -> (RunKind, Folder, Random) {
+fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folder, Random) {
     let mut random = split.random(seed ^ 0x5eed_0f70_0750_a11e, index);
     let mut draw = random.below(100);
-    let kind = PARTS.iter().find(|(_, part)| {
+    let (parts, least_noise, most_noise, least_entries) = match length {
+        Length::Short => (PARTS, 8, 38, 6),
+        Length::Long => (LONG_PARTS, 15, 80, 20),
+    };
+    let kind = parts.iter().find(|(_, part)| {
         let found = draw < *part;
         draw = draw.saturating_sub(*part);
         found
@@ -86,10 +109,10 @@ fn drawn(seed: u64, split: Split, index: u64) -> (RunKind, Folder, Random) {
             entries: 1,
             records: 9,
             columns: 7,
-            noise: 8 + random.below(30),
+            noise: least_noise + random.below(most_noise - least_noise),
         },
         RunKind::Leading => Size {
-            entries: 6 + random.below(40),
+            entries: least_entries + random.below(40),
             records: 1,
             columns: 3,
             noise: 1,
@@ -136,8 +159,13 @@ fn ask_one(folder: &mut Folder, random: &mut Random, split: Split) {
 ///
 /// # Errors
 /// Where the folder cannot be written, or the runtime refuses it.
-pub fn lessons(seed: u64, split: Split, index: u64) -> Result<Vec<Value>, TrainError> {
-    let (kind, folder, mut random) = drawn(seed, split, index);
+pub fn lessons(
+    seed: u64,
+    split: Split,
+    index: u64,
+    length: Length,
+) -> Result<Vec<Value>, TrainError> {
+    let (kind, folder, mut random) = drawn(seed, split, index, length);
     let root =
         tempfile::tempdir().map_err(TrainError::io("create", Path::new("a temporary folder")))?;
     write_folder(&folder, root.path())?;
@@ -339,9 +367,14 @@ mod tests {
     fn recorded_runs_are_conversations() {
         let mut kinds = BTreeMap::new();
         for split in [Split::Train, Split::HeldOut] {
-            for index in 0..60 {
-                let lines = lessons(7, split, index).expect("a run");
-                assert_eq!(lines, lessons(7, split, index).expect("the same run"));
+            for index in 0..60_u64 {
+                let length = match index.is_multiple_of(3) {
+                    true => Length::Long,
+                    false => Length::Short,
+                };
+                let lines = lessons(7, split, index, length).expect("a run");
+                let again = lessons(7, split, index, length).expect("the same run");
+                assert_eq!(lines, again);
                 for line in lines {
                     let text = line.to_string();
                     let parsed = Conversation::parse(&text, k25_chat::Reading::Service)
@@ -353,7 +386,9 @@ mod tests {
             }
         }
         assert_eq!(kinds.len(), PARTS.len(), "{kinds:?}");
-        assert_eq!(PARTS.iter().map(|(_, part)| part).sum::<usize>(), 100);
+        for parts in [PARTS, LONG_PARTS] {
+            assert_eq!(parts.iter().map(|(_, part)| part).sum::<usize>(), 100);
+        }
     }
 
     /// Nobody learns from a teacher who is wrong: without mistakes on purpose every table is as the documents say.
