@@ -1,100 +1,109 @@
 //! `k25 agent --tools …` as people run it: the real program and the real sandbox, over HTTP with a model
 //! that follows a script.
 
-use std::net::SocketAddr;
+mod common;
+
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use k25_chat::{ChatClient, ChatError, ChatRequest, Content};
-use k25_server::{App, Model, ModelInfo, Server, ServerOptions, TokenCounter};
+use common::{MODEL, serve, texts};
+use k25_chat::Content;
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
 use serde_json::{Value, json};
 
-struct NoCounter;
+/// An agent whose model makes these calls one after the other, then repeats the last result.
+struct Desk {
+    dir: tempfile::TempDir,
+    url: String,
+}
 
-impl TokenCounter for NoCounter {
-    fn count(&self, _: &ChatRequest) -> Result<u64, ChatError> {
-        Ok(1)
+impl Desk {
+    fn new(calls: &[(&'static str, Value)]) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let docs = dir.path().join("docs");
+        std::fs::create_dir(&docs).expect("a folder");
+        std::fs::write(docs.join("prices.csv"), "item,price\na,3\nb,4\n").expect("a file");
+        let calls = Mutex::new(calls.to_vec());
+        let client = ScriptedClient::new(move |request, _| {
+            let mut calls = calls.lock().expect("nobody panics");
+            if calls.is_empty() {
+                let last = request.conversation.messages.last();
+                let Some(Content::Text(text)) = last.and_then(|message| message.content.clone())
+                else {
+                    return Script::Reply(ScriptedReply::text("no text"));
+                };
+                return Script::Reply(ScriptedReply::text(format!("last: {text}")));
+            }
+            let (name, arguments) = calls.remove(0);
+            Script::Reply(ScriptedReply::call(name, &arguments))
+        });
+        Desk {
+            url: serve(Arc::new(client)),
+            dir,
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.dir.path())
+            .env("K25_MODEL", &self.url)
+            .env("TERM", "dumb")
+            .env_remove("MOONSHOT_API_KEY");
+        command
     }
 }
 
-fn serve(client: Arc<dyn ChatClient>) -> String {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let info = ModelInfo {
-                name: "scripted".to_owned(),
-                created: 0,
-                context_length: 262_144,
-                supports_image_in: true,
-                supports_video_in: false,
-                supports_reasoning: true,
-            };
-            let model = Model {
-                info,
-                aliases: Vec::new(),
-                upstreams: Vec::new(),
-                client,
-                counter: Arc::new(NoCounter),
-            };
-            let app = App::new(vec![model], None, ServerOptions::default()).expect("an app");
-            let any_port: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-            let server = Server::bind(app, any_port).await.expect("a port");
-            let address = server.address().expect("an address");
-            sender.send(address).expect("someone waits");
-            server.run(std::future::pending::<()>()).await;
-        });
-    });
-    format!("http://{}/v1", receiver.recv().expect("the server starts"))
+const PROGRAM: &str = env!("CARGO_BIN_EXE_k25");
+const AGENT: [&str; 6] = [
+    "agent",
+    "How much?",
+    "--docs",
+    "docs",
+    "--model-name",
+    MODEL,
+];
+
+/// Runs an agent whose model makes these calls.
+fn agent(calls: &[(&'static str, Value)], flags: &[&str]) -> (Output, tempfile::TempDir) {
+    let desk = Desk::new(calls);
+    let mut command = desk.command(PROGRAM);
+    let command = command.args(AGENT).args(flags).stdin(Stdio::null());
+    (command.output().expect("the program starts"), desk.dir)
 }
 
-/// Runs an agent whose model makes these calls one after the other, then repeats the last result.
-fn agent(calls: &[(&'static str, Value)], flags: &[&str]) -> (Output, tempfile::TempDir) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let docs = dir.path().join("docs");
-    std::fs::create_dir(&docs).expect("a folder");
-    std::fs::write(docs.join("prices.csv"), "item,price\na,3\nb,4\n").expect("a file");
-    let calls = Mutex::new(calls.to_vec());
-    let client = ScriptedClient::new(move |request, _| {
-        let mut calls = calls.lock().expect("nobody panics");
-        if calls.is_empty() {
-            let last = request.conversation.messages.last();
-            let Some(Content::Text(text)) = last.and_then(|message| message.content.clone()) else {
-                return Script::Reply(ScriptedReply::text("no text"));
-            };
-            return Script::Reply(ScriptedReply::text(format!("last: {text}")));
+/// The same at a terminal, where somebody gives these answers; the result is what the screen showed.
+fn at_a_terminal(calls: &[(&'static str, Value)], flags: &[&str], answers: &[&str]) -> String {
+    let desk = Desk::new(calls);
+    let words = [PROGRAM].iter().chain(&AGENT).chain(flags);
+    let quoted: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+    let mut child = desk
+        .command("script")
+        .args(["-qefc", &quoted.join(" "), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a terminal: `script` is there (Debian: bsdutils)");
+    let mut keys = child.stdin.take().expect("it was asked for");
+    let mut screen = child.stdout.take().expect("it was asked for");
+    let (mut shown, mut answered) = (Vec::new(), 0);
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = screen.read(&mut buffer) {
+        shown.extend_from_slice(&buffer[..count]);
+        let asked = String::from_utf8_lossy(&shown).matches("run this?").count();
+        while answered < asked.min(answers.len()) {
+            writeln!(keys, "{}", answers[answered]).expect("the terminal is there");
+            answered += 1;
         }
-        let (name, arguments) = calls.remove(0);
-        Script::Reply(ScriptedReply::call(name, &arguments))
-    });
-    let output = Command::new(env!("CARGO_BIN_EXE_k25"))
-        .args([
-            "agent",
-            "How much is it?",
-            "--docs",
-            "docs",
-            "--model-name",
-            "scripted",
-        ])
-        .args(flags)
-        .current_dir(dir.path())
-        .env("K25_MODEL", serve(Arc::new(client)))
-        .env("TERM", "dumb")
-        .env_remove("MOONSHOT_API_KEY")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
-    (output, dir)
+    }
+    child.wait().expect("it ends");
+    assert_eq!(answered, answers.len(), "each answer was asked for");
+    String::from_utf8_lossy(&shown).into_owned()
 }
 
 fn text(output: &Output) -> String {
-    let [out, err] =
-        [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned());
+    let (out, err) = texts(output);
     out + &err
 }
 
@@ -160,6 +169,28 @@ fn rules_decide_which_calls_run() {
         "{}",
         text(&output)
     );
+}
+
+#[test]
+fn a_person_at_the_terminal_decides() {
+    let flags = ["--tools", "python", "--ask", "python"];
+    let twice = [python("20 + 1"), python("20 + 2")];
+    let screen = at_a_terminal(&twice, &flags, &["y", "n"]);
+    assert!(
+        screen.contains("20 + 1"),
+        "what is asked about is shown: {screen}"
+    );
+    assert!(screen.contains("did not approve this call"), "{screen}");
+    let screen = at_a_terminal(&twice, &flags, &["n", "yes"]);
+    assert!(screen.contains("last: 22"), "{screen}");
+    let screen = at_a_terminal(&twice, &flags, &["a"]);
+    assert!(
+        screen.contains("last: 22"),
+        "always is asked once: {screen}"
+    );
+    // Anything else is no consent.
+    let screen = at_a_terminal(&twice[..1], &flags, &[""]);
+    assert!(screen.contains("did not approve this call"), "{screen}");
 }
 
 #[test]

@@ -1,64 +1,21 @@
 //! `k25 swarm` and `k25 agent` as people run them: the real program, a real endpoint over HTTP, and a
 //! model behind it that follows a script.
 
-use std::net::SocketAddr;
+#[path = "../common/mod.rs"]
+mod common;
+mod endings;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k25_chat::{ChatClient, ChatError, ChatErrorKind, ChatRequest, Content};
-use k25_server::{App, Model, ModelInfo, Server, ServerOptions, TokenCounter};
+use common::{MODEL, serve, texts};
+use k25_chat::{ChatErrorKind, Content};
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
 use k25_testkit::teacher::teach;
 use k25_testkit::world::{Truth, write_packages};
 use serde_json::Value;
-
-struct NoCounter;
-
-impl TokenCounter for NoCounter {
-    fn count(&self, _: &ChatRequest) -> Result<u64, ChatError> {
-        Ok(1)
-    }
-}
-
-/// Serves the scripted model and returns its address.
-fn serve(client: Arc<dyn ChatClient>) -> String {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let info = ModelInfo {
-                name: "teacher".to_owned(),
-                created: 0,
-                context_length: 262_144,
-                supports_image_in: false,
-                supports_video_in: false,
-                supports_reasoning: true,
-            };
-            let counter = Arc::new(NoCounter);
-            let model = Model {
-                info,
-                aliases: Vec::new(),
-                upstreams: Vec::new(),
-                client,
-                counter,
-            };
-            let app = App::new(vec![model], None, ServerOptions::default()).expect("an app");
-            let any_port: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-            let server = Server::bind(app, any_port).await.expect("a port");
-            sender
-                .send(server.address().expect("an address"))
-                .expect("someone waits");
-            server.run(std::future::pending::<()>()).await;
-        });
-    });
-    format!("http://{}/v1", receiver.recv().expect("the server starts"))
-}
 
 struct Desk {
     dir: tempfile::TempDir,
@@ -107,6 +64,20 @@ impl Desk {
         })
     }
 
+    /// Waits until somebody has worked on the only run for so many events.
+    fn wait_for_events(&self, count: usize) {
+        let events = || {
+            let runs = std::fs::read_dir(self.dir.path().join("runs")).ok()?;
+            let journal = runs.flatten().next()?.path().join("journal.db");
+            let events = k25_agent::journal::SqliteJournal::look(&journal).ok()?;
+            Some(events.len())
+        };
+        let began = Instant::now();
+        while events().unwrap_or(0) < count && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn only_run(&self) -> String {
         let runs = self.json(&["swarm", "list", "--json"]);
         runs[0]["run"].as_str().expect("a run").to_owned()
@@ -117,6 +88,14 @@ fn teacher() -> ScriptedClient {
     ScriptedClient::new(|request, _| Script::Reply(teach(request, 40)))
 }
 
+/// A teacher who takes its time.
+fn slow_teacher() -> ScriptedClient {
+    let slow = |time| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(time))
+    };
+    teacher().slow(Arc::new(slow), Duration::from_millis(300))
+}
+
 const QUESTION: &str = "For each package: version, license, edition.";
 const START: [&str; 7] = [
     "swarm",
@@ -124,7 +103,7 @@ const START: [&str; 7] = [
     "--docs",
     "docs",
     "--model-name",
-    "teacher",
+    MODEL,
     "--instant",
 ];
 
@@ -168,6 +147,12 @@ fn a_question_becomes_a_table_that_can_be_looked_at_and_edited() {
     );
     assert!(!stderr.contains('\x1b'), "a pipe gets no colours");
     let id = desk.only_run();
+    let (events, _) = texts(&desk.run(&["swarm", "show", &id, "--events"]));
+    assert_eq!(
+        events.matches("\"agent\":\"trial\"").count(),
+        3,
+        "proposed columns are tried out"
+    );
     let shown = desk.json(&["swarm", "show", &id, "--json"]);
     check_table(&desk.truth, &shown["table"], &desk.dir.path().join("docs"));
     for file in ["table.csv", "table.md", "table.json", "timeline.svg"] {
@@ -242,39 +227,16 @@ fn a_question_becomes_a_table_that_can_be_looked_at_and_edited() {
     assert!(stderr.contains("over already"), "{stderr}");
 }
 
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr))
-}
-
 #[test]
 fn ctrl_c_rests_a_run_and_resume_ends_it() {
-    let slow = |time| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(tokio::time::sleep(time))
-    };
-    let desk = Desk::new(
-        12,
-        teacher().slow(Arc::new(slow), Duration::from_millis(300)),
-    );
+    let desk = Desk::new(12, slow_teacher());
     let mut command = desk.command(&START);
     command
         .args(["--parallel", "3"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let child = command.spawn().expect("the program starts");
-    let journal = || {
-        let run = std::fs::read_dir(desk.dir.path().join("runs"))
-            .ok()?
-            .flatten()
-            .next()?;
-        let events =
-            k25_agent::journal::SqliteJournal::look(&run.path().join("journal.db")).ok()?;
-        Some(events.len())
-    };
-    let began = Instant::now();
-    while journal().unwrap_or(0) < 30 && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    desk.wait_for_events(30);
     let interrupted = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();
@@ -404,7 +366,7 @@ fn a_pdf_is_a_document_like_any_other() {
         "--docs",
         "docs",
         "--model-name",
-        "teacher",
+        MODEL,
     ]);
     let (stdout, stderr) = texts(&output);
     assert!(
@@ -431,7 +393,7 @@ fn an_agent_answers_in_words() {
         "--docs",
         "docs",
         "--model-name",
-        "teacher",
+        MODEL,
     ]);
     let (stdout, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
