@@ -187,3 +187,21 @@ fn faults_say_what_to_do() {
         assert!(stderr.contains(expected), "{stderr}");
     }
 }
+
+/// A folder of another recipe is left as it is.
+#[test]
+fn a_recipe_does_not_go_on_with_the_runs_of_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shape = dir.path().join("out/config.json");
+    fs::create_dir_all(dir.path().join("out")).expect("a folder");
+    fs::write(&shape, "{}").expect("a file");
+    let output = k25(dir.path(), &["train", "reproduce", "nano", "--out", "out"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("belongs to another recipe of nano"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("give a new folder"), "{stderr}");
+    assert_eq!(fs::read_to_string(&shape).expect("the file"), "{}");
+}
