@@ -11,6 +11,7 @@ use k25_train::recipe::{LessonSet, Recipe, Step};
 
 use super::train::{ExportArgs, LessonsArgs, RunArgs, export_run, train, write_lessons};
 use super::{Outcome, tokenizer};
+use crate::interrupt::Interrupt;
 
 /// `k25 train reproduce`.
 #[derive(Debug, Args)]
@@ -50,13 +51,15 @@ pub fn run(args: &ReproduceArgs) -> Result<Outcome> {
     };
     lay_out(&recipe, &args.out)?;
     super::train::use_threads(args.threads)?;
+    // A program can ask for Ctrl-C once only, and there are several phases.
+    let mut interrupt = None;
     let all = recipe.steps.len();
     for (index, step) in recipe.steps.iter().enumerate() {
         if !args.json {
             let what = title(step);
             writeln!(io::stdout(), "{} of {all}  {what}", index + 1)?;
         }
-        if work(step, args)? == Outcome::Interrupted {
+        if work(step, args, &mut interrupt)? == Outcome::Interrupted {
             return Ok(Outcome::Interrupted);
         }
     }
@@ -94,16 +97,20 @@ fn title(step: &Step) -> String {
 }
 
 /// Does one step, unless it is done.
-fn work(step: &Step, args: &ReproduceArgs) -> Result<Outcome> {
+fn work(step: &Step, args: &ReproduceArgs, interrupt: &mut Option<Interrupt>) -> Result<Outcome> {
     let at = |path: &PathBuf| args.out.join(path);
-    let run = |config: &PathBuf, run: &PathBuf, kind| {
+    let mut run = |config: &PathBuf, run: &PathBuf, kind| {
         let run = RunArgs {
             config: at(config),
             out: at(run),
             threads: None,
             json: args.json,
         };
-        train(&run, kind)
+        let interrupt = match interrupt {
+            Some(interrupt) => interrupt,
+            None => interrupt.insert(Interrupt::watch()?),
+        };
+        train(&run, kind, interrupt)
     };
     match step {
         Step::Lessons { file, .. } if at(file).exists() => Ok(Outcome::Done),

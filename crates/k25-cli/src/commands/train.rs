@@ -169,7 +169,7 @@ pub fn run(args: &TrainArgs) -> Result<Outcome> {
 
 fn train_alone(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
     use_threads(args.threads)?;
-    train(args, kind)
+    train(args, kind, &Interrupt::watch()?)
 }
 
 /// Says once how many threads compute.
@@ -184,8 +184,7 @@ pub fn use_threads(threads: Option<u16>) -> Result<()> {
 }
 
 /// Trains from the first step or the last state to the end.
-pub fn train(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
-    let interrupt = Interrupt::watch()?;
+pub fn train(args: &RunArgs, kind: DataKind, interrupt: &Interrupt) -> Result<Outcome> {
     let status = Status::show("opening the run …");
     let mut run = Run::open(&args.config, kind, &args.out)?;
     let progress = Display {
@@ -214,6 +213,7 @@ pub fn train(args: &RunArgs, kind: DataKind) -> Result<Outcome> {
             false => ControlFlow::Continue(()),
         }
     })?;
+    interrupt.answered();
     drop(status);
     if let Some(error) = failed {
         return Err(error);
