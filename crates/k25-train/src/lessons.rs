@@ -146,10 +146,8 @@ pub fn recall(seed: u64, split: Split, index: u64) -> Json {
 
 /// A line per key and value, three times in different orders.
 fn recalled_lines(random: &mut Random, split: Split) -> String {
-    let table = {
-        let keys = 2 + random.below(9);
-        Table::new(random, split, 1, keys)
-    };
+    let keys = 2 + random.below(9);
+    let table = Table::new(random, split, 1, keys);
     let keys = table.keys.iter().map(|(key, _)| key);
     let mut pairs: Vec<_> = keys.zip(&table.values[0]).collect();
     let mut blocks = Vec::new();

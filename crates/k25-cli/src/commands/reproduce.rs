@@ -51,15 +51,15 @@ pub fn run(args: &ReproduceArgs) -> Result<Outcome> {
     };
     lay_out(&recipe, &args.out)?;
     super::train::use_threads(args.threads)?;
-    // A program can ask for Ctrl-C once only, and there are several phases.
-    let mut interrupt = None;
+    // Watched once for all phases: a program can ask for Ctrl-C no second time.
+    let interrupt = Interrupt::watch()?;
     let all = recipe.steps.len();
     for (index, step) in recipe.steps.iter().enumerate() {
         if !args.json {
             let what = title(step);
             writeln!(io::stdout(), "{} of {all}  {what}", index + 1)?;
         }
-        if work(step, args, &mut interrupt)? == Outcome::Interrupted {
+        if work(step, args, &interrupt)? == Outcome::Interrupted {
             return Ok(Outcome::Interrupted);
         }
     }
@@ -97,18 +97,14 @@ fn title(step: &Step) -> String {
 }
 
 /// Does one step, unless it is done.
-fn work(step: &Step, args: &ReproduceArgs, interrupt: &mut Option<Interrupt>) -> Result<Outcome> {
+fn work(step: &Step, args: &ReproduceArgs, interrupt: &Interrupt) -> Result<Outcome> {
     let at = |path: &PathBuf| args.out.join(path);
-    let mut run = |config: &PathBuf, run: &PathBuf, kind| {
+    let run = |config: &PathBuf, run: &PathBuf, kind| {
         let run = RunArgs {
             config: at(config),
             out: at(run),
             threads: None,
             json: args.json,
-        };
-        let interrupt = match interrupt {
-            Some(interrupt) => interrupt,
-            None => interrupt.insert(Interrupt::watch()?),
         };
         train(&run, kind, interrupt)
     };

@@ -31,7 +31,9 @@ pub(super) fn rows(random: &mut Random, split: Split) -> Lesson {
         numbered.collect::<String>(),
         folder.columns.join(", ")
     );
-    let answer = rows.iter().map(|row| cells(&folder.columns, &all, row));
+    let answer = rows
+        .iter()
+        .map(|row| cells(&folder.columns, &all, row, usize::MAX));
     let more = (0..random.below(4)).map(|_| one_row(random, &folder.columns, rows));
     Lesson {
         kind: LessonKind::Rows,
@@ -58,15 +60,25 @@ fn one_row(
         .collect();
     let name = row[0].as_ref().map_or("", |stated| stated.value.as_str());
     let question = format!("Row {name}: {}", names.join(", "));
-    (question, cells(columns, &asked, row).to_string())
+    (
+        question,
+        cells(columns, &asked, row, usize::MAX).to_string(),
+    )
 }
 
-/// Some cells of a row, each with its line; `null` where the document does not say.
-fn cells(columns: &[String], asked: &[usize], row: &[Option<Stated>]) -> Json {
+/// Some cells of a row, each with its line; `null` where the document does not say up to its line `end`.
+pub(super) fn cells(
+    columns: &[String],
+    asked: &[usize],
+    row: &[Option<Stated>],
+    end: usize,
+) -> Json {
     let cells = asked.iter().map(|column| {
         let cell = match &row[*column] {
-            Some(stated) => json!({"value": stated.value, "line": stated.line}),
-            None => json!({"value": null}),
+            Some(stated) if stated.line <= end => {
+                json!({"value": stated.value, "line": stated.line})
+            }
+            _ => json!({"value": null}),
         };
         (columns[*column].clone(), cell)
     });

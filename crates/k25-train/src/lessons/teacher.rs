@@ -13,7 +13,7 @@ use k25_chat::{
     Arguments, ChatClient, ChatError, ChatEvent, ChatRequest, ChatStream, ChatUsage, Content,
     Conversation, Message, ParserEvent, ReplyEnd, Role,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::random::Random;
 use crate::world::{Folder, Stated};
@@ -583,16 +583,7 @@ impl Lesson<'_> {
     }
 
     fn row(&self, row: &[Option<Stated>], columns: &[usize], end: usize) -> Value {
-        let cells = columns.iter().map(|column| {
-            let cell = match &row[*column] {
-                Some(stated) if stated.line <= end => {
-                    json!({"value": stated.value, "line": stated.line})
-                }
-                _ => json!({"value": null}),
-            };
-            (self.folder.columns[*column].clone(), cell)
-        });
-        Value::Object(cells.collect::<Map<_, _>>())
+        super::rows::cells(&self.folder.columns, columns, row, end)
     }
 
     /// One agent that does everything, two documents at a time.
