@@ -18,5 +18,6 @@ pub use encode::{Gelu, VisionExec, VisionSite, encode};
 pub use error::VisionError;
 pub use item::VisionItem;
 pub use packing::{PackedItem, Packing};
-pub(crate) use pooling::pool_windows;
+pub use pooling::{pool_windows, spread_windows};
+pub use positions::{position_rows, spread_positions};
 pub use rope::RotaryAngles;

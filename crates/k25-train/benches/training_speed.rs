@@ -11,7 +11,7 @@ use k25_kernels::{Isa, Pool, roof};
 use k25_model::names::{Form, Kind, Part};
 use k25_model::weights::Mlp;
 use k25_train::arena::Arena;
-use k25_train::exec::{Activations, Batch, Geometry, gradient};
+use k25_train::exec::{Activations, Batch, Geometry, Pictures, gradient};
 use k25_train::model::{Norm, TrainModel};
 use k25_train::optimizer::{Matrices, Optimizer, OptimizerConfig};
 use k25_train::params::{Param, ParamStore, Storage};
@@ -176,7 +176,11 @@ impl Decoder {
     ) -> f64 {
         let params = self.params.values();
         let mut tape = Tape::new(params, arena);
-        let mut residual = tape.embed(self.embed, tokens.iter().map(|id| Some(*id)).collect(), &[]);
+        let mut residual = tape.embed(
+            self.embed,
+            tokens.iter().map(|id| Some(*id)).collect(),
+            None,
+        );
         for layer in &self.layers {
             let normed = tape.rms_norm(layer.norms[0], residual);
             let qkv = tape.linear(layer.qkv, normed);
@@ -297,6 +301,7 @@ fn nano(steps: usize, rows: usize) {
     let geometry = Geometry::new(&model.config.text, len);
     let mut random = Random::new(3, 0);
     let batch = Batch {
+        pictures: Pictures::default(),
         tokens: (0..rows).map(|_| random.below(NANO_VOCAB) as u32).collect(),
         targets: (0..rows).map(|_| random.below(NANO_VOCAB) as u32).collect(),
         weights: (0..rows)

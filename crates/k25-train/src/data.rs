@@ -7,7 +7,7 @@ mod document;
 mod source;
 
 use crate::error::TrainError;
-use crate::exec::Batch;
+use crate::exec::{Batch, Pictures};
 use crate::random::Random;
 use crate::tape::Segment;
 
@@ -179,6 +179,7 @@ impl Packing {
     pub fn finish(self) -> Batch {
         Batch {
             tokens: self.tokens,
+            pictures: Pictures::default(),
             targets: self.targets,
             weights: self.weights,
             segments: self.segments.into(),

@@ -6,6 +6,7 @@ use k25_config::TextConfig;
 use k25_kernels::RouterShape;
 use k25_model::exec::{Exec, InputRow};
 use k25_model::text;
+use k25_model::vision;
 use k25_model::weights::{MlaWeights, Mlp, MoeWeights};
 
 use crate::arena::Arena;
@@ -15,7 +16,12 @@ use crate::tape::{Act, Tape};
 use crate::tape::{HeadGradients, cross_entropy};
 use crate::tape::{MlaGeometry, Segments};
 
+mod pictures;
+
 pub use crate::tape::HeadLoss;
+pub use pictures::Pictures;
+
+use pictures::VisionTrain;
 
 /// What the operators need to know of the model beside its weights.
 #[derive(Debug, Clone)]
@@ -43,8 +49,10 @@ impl Geometry {
 /// Rows of several sequences side by side, and what they are to predict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// The token of every row.
+    /// The token of every row; where a feature of a picture stands, nobody reads it.
     pub tokens: Vec<u32>,
+    /// Pictures, whose features take the place of tokens.
+    pub pictures: Pictures,
     /// The sequences, without gaps from row 0 on; attention stays within each.
     pub segments: Segments,
     /// The token that follows each row.
@@ -73,6 +81,8 @@ pub struct Train<'a> {
     tape: Tape<'a>,
     geometry: &'a Geometry,
     segments: Segments,
+    /// The features of the batch's pictures, if they were computed here.
+    features: Option<Act>,
     loads: Vec<Vec<u32>>,
     max_scores: Vec<Vec<f32>>,
 }
@@ -89,9 +99,28 @@ impl<'a> Train<'a> {
             tape: Tape::new(params, arena),
             geometry,
             segments,
+            features: None,
             loads: Vec::new(),
             max_scores: Vec::new(),
         }
+    }
+
+    /// Encodes pictures; returns their features, row after row. Where the input has feature rows afterwards, they are these,
+    /// and their gradients flow into the tower.
+    ///
+    /// # Panics
+    /// Where the model has no tower, or the tower cannot read a picture.
+    pub fn see(&mut self, model: &TrainModel, pictures: &Pictures) -> Vec<f32> {
+        if pictures.is_empty() {
+            return Vec::new();
+        }
+        let tower = model.config.vision.as_ref().zip(model.vision.as_ref());
+        let (config, weights) = tower.expect("a model that sees pictures has a tower");
+        let mut exec = VisionTrain::new(&mut self.tape);
+        let features = vision::encode(&mut exec, config, weights, &pictures.items)
+            .expect("pictures are checked against the tower when they are read");
+        self.features = Some(features);
+        self.tape.data(features).to_vec()
     }
 
     /// What was recorded.
@@ -115,7 +144,11 @@ impl Exec<Param, Norm> for Train<'_> {
                 }
             })
             .collect();
-        self.tape.embed(*table, tokens, &features)
+        let features = match self.features {
+            None if !features.is_empty() => Some(self.tape.input(&features.concat(), table.cols)),
+            seen => seen,
+        };
+        self.tape.embed(*table, tokens, features)
     }
 
     fn linear(&mut self, weight: &Param, x: &Act) -> Act {
@@ -166,7 +199,7 @@ pub enum Activations {
     /// All of them.
     #[default]
     Keep,
-    /// Only those between layers; each layer is computed a second time for its gradient.
+    /// Only those between layers; each layer is computed a second time for its gradient, and the vision tower as a whole.
     Recompute,
 }
 
@@ -174,6 +207,9 @@ pub enum Activations {
 ///
 /// The gradient is that of Σ weight · loss, divided by `divisor`: the sum of all weights of a step
 /// that is made of several batches.
+///
+/// # Panics
+/// As [`Train::see`]; `evaluate` and `logits` as well.
 pub fn gradient(
     model: &TrainModel,
     geometry: &Geometry,
@@ -207,8 +243,7 @@ pub fn evaluate(
     let wanted = wanted_rows(batch);
     let params = model.params.effective();
     let mut train = Train::new(params, geometry, Arc::clone(&batch.segments), arena);
-    let rows: Vec<_> = batch.tokens.iter().map(|id| InputRow::Token(*id)).collect();
-    let normed = text::hidden_states(&mut train, &model.text, &rows, &wanted);
+    let normed = hidden_states(&mut train, model, batch, &wanted);
     let x = train.tape.data(normed).to_vec();
     let (loads, max_scores) = (
         std::mem::take(&mut train.loads),
@@ -234,11 +269,28 @@ pub fn logits(
         Arc::clone(&batch.segments),
         arena,
     );
-    let rows: Vec<_> = batch.tokens.iter().map(|id| InputRow::Token(*id)).collect();
-    let logits = text::forward(&mut train, &model.text, &rows, wanted);
+    let normed = hidden_states(&mut train, model, batch, wanted);
+    let logits = train.linear(&model.text.lm_head, &normed);
     let values = train.tape.data(logits).to_vec();
     train.into_tape().discard();
     values
+}
+
+/// Encodes a batch's pictures and runs its rows through every layer.
+fn hidden_states(
+    train: &mut Train<'_>,
+    model: &TrainModel,
+    batch: &Batch,
+    wanted: &[usize],
+) -> Act {
+    let features = train.see(model, &batch.pictures);
+    let rows = input_rows(model, batch, &features);
+    text::hidden_states(train, &model.text, &rows, wanted)
+}
+
+fn input_rows<'f>(model: &TrainModel, batch: &Batch, features: &'f [f32]) -> Vec<InputRow<'f>> {
+    let width = model.config.text.hidden_size;
+    batch.pictures.input_rows(&batch.tokens, features, width)
 }
 
 fn wanted_rows(batch: &Batch) -> Vec<usize> {
@@ -295,12 +347,11 @@ impl Pass<'_> {
         )
     }
 
-    fn rows(&self) -> Vec<InputRow<'static>> {
-        self.batch
-            .tokens
-            .iter()
-            .map(|id| InputRow::Token(*id))
-            .collect()
+    /// The rows that enter the first layer.
+    fn embedded(&self, train: &mut Train<'_>) -> Act {
+        let features = train.see(self.model, &self.batch.pictures);
+        let rows = input_rows(self.model, self.batch, &features);
+        train.embed(&self.model.text.embed, &rows)
     }
 
     /// The head's loss on normed rows; returns the gradient of the rows.
@@ -329,7 +380,7 @@ impl Pass<'_> {
 
     fn keep(&self, grads: &mut [f32], arena: &mut Arena) -> PassStats {
         let mut train = self.train(arena);
-        let normed = text::hidden_states(&mut train, &self.model.text, &self.rows(), self.wanted);
+        let normed = hidden_states(&mut train, self.model, self.batch, self.wanted);
         let x = train.tape.data(normed).to_vec();
         let (loads, max_scores) = (train.loads, train.max_scores);
         let mut tape = train.tape;
@@ -344,12 +395,12 @@ impl Pass<'_> {
         let (mut loads, mut max_scores) = (Vec::new(), Vec::new());
 
         let mut train = self.train(arena);
-        let embedded = train.embed(&text.embed, &self.rows());
+        let embedded = self.embedded(&mut train);
         let mut between = vec![train.tape.data(embedded).to_vec()];
         train.into_tape().discard();
         for (index, layer) in text.layers.iter().enumerate() {
             let mut train = self.train(arena);
-            let residual = train.tape.input(between[index].clone(), hidden);
+            let residual = train.tape.input(&between[index], hidden);
             let residual = text::decoder_layer(&mut train, index, layer, residual);
             between.push(train.tape.data(residual).to_vec());
             loads.append(&mut train.loads);
@@ -358,9 +409,8 @@ impl Pass<'_> {
         }
 
         let mut train = self.train(arena);
-        let residual = train
-            .tape
-            .input(between.pop().expect("the last layer's rows"), hidden);
+        let last = between.pop().expect("the last layer's rows");
+        let residual = train.tape.input(&last, hidden);
         let last = train.select_rows(&residual, self.wanted);
         let normed = train.rms_norm(&text.norm, &last);
         let x = train.tape.data(normed).to_vec();
@@ -370,14 +420,13 @@ impl Pass<'_> {
 
         for (index, layer) in text.layers.iter().enumerate().rev() {
             let mut train = self.train(arena);
-            let input = train
-                .tape
-                .input(between.pop().expect("a layer's rows"), hidden);
+            let rows = between.pop().expect("a layer's rows");
+            let input = train.tape.input(&rows, hidden);
             let output = text::decoder_layer(&mut train, index, layer, input);
             grad = only(train.tape.backward(vec![(output, grad)], &[input], grads));
         }
         let mut train = self.train(arena);
-        let embedded = train.embed(&text.embed, &self.rows());
+        let embedded = self.embedded(&mut train);
         train.tape.backward(vec![(embedded, grad)], &[], grads);
         stats(&loss, &weights, loads, max_scores)
     }

@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
-use k25_config::ModelConfig;
+use k25_config::{ModelConfig, VisionConfig};
 use k25_model::load::LATENT_NORM_EPS;
-use k25_model::names::{Kind, LayerNames, MlpParts, NameMap, Part, Prefix};
+use k25_model::names::{Form, Kind, LayerNames, MlpParts, NameMap, Part, Prefix};
 use k25_model::weights::{
     FeedForward, LayerWeights, MlaWeights, Mlp, Model, MoeWeights, QueryWeights, Router,
     TextWeights,
 };
 
-use crate::params::{Param, ParamStore, Storage};
+use crate::params::{Entry, Param, ParamStore, Storage};
 use crate::random::Random;
+
+mod vision;
+
+pub use vision::TrainVision;
 
 /// A trained root-mean-square norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,13 +27,15 @@ pub struct Norm {
     pub eps: f32,
 }
 
-/// The language model in training.
+/// A model in training.
 #[derive(Debug)]
 pub struct TrainModel {
     /// The shape.
     pub config: Arc<ModelConfig>,
-    /// The tree of parameters.
+    /// The language model's tree of parameters.
     pub text: TextWeights<Param, Norm>,
+    /// The vision tower's; its values lie after all of the language model's.
+    pub vision: Option<TrainVision>,
     /// Their values.
     pub params: ParamStore,
 }
@@ -38,33 +44,38 @@ pub struct TrainModel {
 const FRESH_DEVIATION: f32 = 0.02;
 
 impl TrainModel {
-    /// A model with fresh values: matrices normally distributed, norms one, router biases zero.
+    /// A model with fresh values: matrices normally distributed, norms one, biases zero.
     ///
     /// The deviation is that of the family at its own width, 0.02, or what keeps the size of a
     /// normed row in narrower models: `min(0.02 · √(7168 / width), 1 / √width)`.
     pub fn fresh(config: ModelConfig, seed: u64) -> Self {
         let mut model = Self::shaped(config);
-        let entries = model.params.entries().to_vec();
-        let values = model.params.values_mut();
-        for (index, entry) in entries.iter().enumerate() {
-            let values = &mut values[entry.param.range()];
-            if entry.part.kind == Kind::Norms || entry.part.shape.len() == 1 {
-                values.fill(1.0);
-                continue;
-            }
-            let width = entry.param.cols as f32;
-            let deviation = match entry.part.kind {
-                Kind::Embedding => 1.0 / width.sqrt(),
-                _ => (FRESH_DEVIATION * (7168.0 / width).sqrt()).min(1.0 / width.sqrt()),
-            };
-            Random::new(seed, index as u64).fill_normal(values, deviation);
-        }
+        model.fill_fresh(0, seed);
         model
     }
 
-    /// A model with the values of a checkpoint, INT4 experts dequantised.
+    /// Gives parameter `first` and those after it fresh values.
+    fn fill_fresh(&mut self, first: usize, seed: u64) {
+        let entries = self.params.entries().to_vec();
+        let values = self.params.values_mut();
+        for (index, entry) in entries.iter().enumerate().skip(first) {
+            let values = &mut values[entry.param.range()];
+            match fresh_deviation(entry) {
+                Some(deviation) => {
+                    Random::new(seed, index as u64).fill_normal(values, deviation);
+                }
+                None if entry.part.name.ends_with(".bias") => values.fill(0.0),
+                None => values.fill(1.0),
+            }
+        }
+    }
+
+    /// A model with the values of a checkpoint, INT4 experts dequantised. A tower that the checkpoint does not hold is
+    /// left out, whatever its configuration says.
     pub fn from_checkpoint(model: &Model) -> Self {
-        let mut train = Self::shaped((*model.config).clone());
+        let mut config = (*model.config).clone();
+        config.vision = config.vision.filter(|_| model.vision.is_some());
+        let mut train = Self::shaped(config);
         let places = matrices(&train.text);
         let values = train.params.values_mut();
         for (param, linear) in places.into_iter().zip(matrices(&model.text)) {
@@ -85,7 +96,24 @@ impl TrainModel {
                     .clone_from(&loaded.router.correction_bias);
             }
         }
+        if let (Some(places), Some(loaded)) = (&train.vision, &model.vision) {
+            vision::copy(places, loaded, train.params.values_mut());
+        }
         train
+    }
+
+    /// Makes the vision tower one of this shape: the one that is there stays if it has it; else it goes, and a fresh one
+    /// comes in its place.
+    pub fn set_vision(&mut self, vision: Option<VisionConfig>, seed: u64) {
+        if self.config.vision == vision {
+            return;
+        }
+        let text = self.params.text_entries();
+        self.params.truncate(text);
+        Arc::make_mut(&mut self.config).vision = vision;
+        let names = NameMap::new(&self.config, Prefix::LanguageModel, true).vision();
+        self.vision = names.map(|names| vision::shaped(&mut self.params, names));
+        self.fill_fresh(text, seed);
     }
 
     /// Takes over what a configuration says about positions, so that a model goes on with a longer context.
@@ -96,30 +124,34 @@ impl TrainModel {
         text.max_position_embeddings = config.text.max_position_embeddings;
     }
 
-    /// A model of this shape, all values zero. A vision tower is left out.
-    fn shaped(mut config: ModelConfig) -> Self {
-        config.vision = None;
+    /// A model of this shape, all values zero.
+    fn shaped(config: ModelConfig) -> Self {
         let mut params = ParamStore::default();
-        let names = NameMap::new(&config, Prefix::LanguageModel, false);
+        let names = NameMap::new(&config, Prefix::LanguageModel, true);
         let text = Builder {
             params: &mut params,
             eps: config.text.rms_norm_eps,
         }
         .text(names);
+        let vision = names
+            .vision()
+            .map(|names| vision::shaped(&mut params, names));
         Self {
             config: Arc::new(config),
             text,
+            vision,
             params,
         }
     }
 
     /// Values that are active for one token: everything but the experts that it does not visit
-    /// and the rows of the embedding that are not its own.
+    /// and the rows of the embedding that are not its own. The vision tower sees no token.
     pub fn active_parameters(&self) -> usize {
         let text = &self.config.text;
         let fraction = |kind: Kind, len: usize| match kind {
             Kind::RoutedExperts => len * text.num_experts_per_tok / text.n_routed_experts.max(1),
             Kind::Embedding => text.hidden_size,
+            _ if kind.is_vision() => 0,
             _ => len,
         };
         let entries = self.params.entries().iter();
@@ -147,6 +179,23 @@ impl TrainModel {
             FeedForward::Dense(_) => None,
         })
     }
+}
+
+/// Deviation of a parameter's fresh values; `None` for norms and biases, which do not begin at random.
+fn fresh_deviation(entry: &Entry) -> Option<f32> {
+    let part = &entry.part;
+    if part.shape.len() == 1 {
+        return None;
+    }
+    let width = match part.form {
+        Form::Matrix => entry.param.cols,
+        // A table's cell.
+        Form::Values => *part.shape.last().expect("more than one size"),
+    } as f32;
+    Some(match part.kind {
+        Kind::Embedding => 1.0 / width.sqrt(),
+        _ => (FRESH_DEVIATION * (7168.0 / width).sqrt()).min(1.0 / width.sqrt()),
+    })
 }
 
 /// Makes room for every part in the order in which the operators want them side by side.

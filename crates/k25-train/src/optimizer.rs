@@ -5,7 +5,7 @@ mod adamw;
 mod muon;
 mod qk_clip;
 
-use k25_model::names::Kind;
+use k25_model::names::{Form, Kind};
 use rayon::prelude::*;
 
 use crate::params::{Entry, ParamStore};
@@ -37,7 +37,7 @@ pub struct OptimizerConfig {
     pub beta2: f32,
     /// AdamW's epsilon.
     pub epsilon: f32,
-    /// Decoupled decay per unit of learning rate; norms have none.
+    /// Decoupled decay per unit of learning rate; norms and biases have none.
     pub weight_decay: f32,
     /// Gradients longer than this are scaled down to it; 0 leaves them.
     pub clip_norm: f32,
@@ -156,8 +156,13 @@ impl Optimizer {
 
 impl Step {
     fn apply(&self, moved: Moved<'_>) {
-        let kind = moved.entry.part.kind;
-        let is_block_matrix = !matches!(kind, Kind::Embedding | Kind::Head | Kind::Norms)
+        let part = &moved.entry.part;
+        // A step without pictures leaves the vision tower as it is: neither momentum nor decay moves it.
+        if part.kind.is_vision() && moved.grads.iter().all(|grad| *grad == 0.0) {
+            return;
+        }
+        let is_block_matrix = part.form == Form::Matrix
+            && !matches!(part.kind, Kind::Embedding | Kind::Head)
             && moved.entry.param.rows > 1;
         if is_block_matrix && self.config.matrices == Matrices::Muon {
             muon::apply(self, moved);
@@ -168,8 +173,8 @@ impl Step {
 
     /// Decoupled decay of a parameter, as a factor of its values.
     fn decay(&self, entry: &Entry) -> f32 {
-        match entry.part.kind {
-            Kind::Norms => 1.0,
+        match entry.part.shape.len() {
+            1 => 1.0,
             _ => 1.0 - self.rate * self.config.weight_decay,
         }
     }

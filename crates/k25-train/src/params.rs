@@ -88,6 +88,30 @@ impl ParamStore {
         param
     }
 
+    /// How many of the parameters are the language model's; they come first.
+    pub fn text_entries(&self) -> usize {
+        let is_vision = |entry: &Entry| entry.part.kind.is_vision();
+        let first = self.entries.iter().position(is_vision);
+        first.unwrap_or(self.entries.len())
+    }
+
+    /// How many of the values are the language model's.
+    pub fn text_len(&self) -> usize {
+        let entry = self.entries.get(self.text_entries());
+        entry.map_or(self.len(), |entry| entry.param.start)
+    }
+
+    /// Keeps the first `count` parameters alone.
+    pub fn truncate(&mut self, count: usize) {
+        self.entries.truncate(count);
+        let len = self
+            .entries
+            .last()
+            .map_or(0, |entry| entry.param.range().end);
+        self.values.truncate(len);
+        self.effective = None;
+    }
+
     /// Every parameter, in the order of its values.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -413,13 +413,15 @@ fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, 
         expected.rope_scaling = model.config.text.rope_scaling;
         expected.rope_theta = model.config.text.rope_theta;
         expected.max_position_embeddings = model.config.text.max_position_embeddings;
-        if expected != model.config.text {
+        let towers = shape.vision.as_ref().zip(model.config.vision.as_ref());
+        if expected != model.config.text || towers.is_some_and(|(ours, loaded)| ours != loaded) {
             return Err(fault(
                 "start_from has another shape, or another vocabulary".to_owned(),
                 "give that checkpoint's config.json",
             ));
         }
         model.set_positions(&shape);
+        model.set_vision(shape.vision, section.seed);
         return Ok(model);
     }
     let mut model = TrainModel::fresh(shape, section.seed);

@@ -95,12 +95,18 @@ impl State {
         serde_json::from_slice(tensor.as_u8()).map_err(|error| self.fault(error.to_string()))
     }
 
-    /// Copies the trained values and the routers' biases into `model`.
+    /// Copies the trained values and the routers' biases into `model`. The state of a model without a vision tower leaves the
+    /// tower of `model` as it is.
     ///
     /// # Errors
     /// Where the state belongs to a model of another shape.
     pub fn load_model(&self, model: &mut TrainModel) -> Result<(), TrainError> {
-        self.load("values", model.params.values_mut())?;
+        let text = model.params.text_len();
+        let len = match self.tensor("values", DType::F32)?.element_count() {
+            len if len == text => text,
+            _ => model.params.len(),
+        };
+        self.load("values", &mut model.params.values_mut()[..len])?;
         let layers: Vec<usize> = model.correction_biases().map(|(layer, _)| layer).collect();
         for (layer, bias) in layers.into_iter().zip(model.correction_biases_mut()) {
             self.load(&format!("router_bias.{layer}"), bias)?;

@@ -8,12 +8,16 @@ use crate::arena::Arena;
 use crate::simd::accumulate;
 
 mod attention;
+mod bias;
 mod embed;
+mod gelu;
 mod head;
+mod layer_norm;
 mod linear;
 mod mla;
 mod moe;
 mod norm;
+mod patches;
 mod qkv;
 mod swiglu;
 
@@ -91,9 +95,11 @@ impl<'a> Tape<'a> {
     }
 
     /// Takes in values from outside: `data` of `cols` columns.
-    pub fn input(&mut self, data: Vec<f32>, cols: usize) -> Act {
-        let rows = data.len() / cols.max(1);
-        self.push(data, rows, cols)
+    pub fn input(&mut self, data: &[f32], cols: usize) -> Act {
+        // A buffer from outside would stay in the arena, one more with every step.
+        let mut own = self.arena.take(data.len());
+        own.copy_from_slice(data);
+        self.push(own, data.len() / cols.max(1), cols)
     }
 
     fn push(&mut self, data: Vec<f32>, rows: usize, cols: usize) -> Act {

@@ -4,9 +4,10 @@ use k25_config::VisionConfig;
 use k25_kernels::{Activations, Attention, Isa, Pool, Strided, attention, multiply_one};
 
 use crate::rows::Rows;
-use crate::vision::weights::{LayerNorm, LinearBias, VisionWeights};
+use crate::vision::weights::{LayerNorm, LinearBias, PositionTable, VisionWeights};
 use crate::vision::{
     Gelu, Packing, RotaryAngles, VisionError, VisionExec, VisionItem, encode, pool_windows,
+    position_rows,
 };
 
 /// The fast execution of the vision tower. An item's features are the same whatever else is in the
@@ -44,6 +45,11 @@ impl VisionExec for VisionFast<'_> {
 
     fn input(&mut self, parts: &[&[f32]], width: usize) -> Rows {
         Rows::from_values(parts.concat(), width)
+    }
+
+    fn positions(&mut self, table: &PositionTable, packing: &Packing) -> Rows {
+        let hidden = table.values.len() / (table.height * table.width);
+        Rows::from_values(position_rows(table, packing), hidden)
     }
 
     fn linear(&mut self, linear: &LinearBias, x: &Rows) -> Rows {

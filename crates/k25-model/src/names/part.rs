@@ -42,6 +42,11 @@ impl Kind {
         Self::Projector,
     ];
 
+    /// Whether it belongs to the vision tower or its projector.
+    pub fn is_vision(self) -> bool {
+        matches!(self, Self::Vision | Self::Projector)
+    }
+
     /// Its name for people.
     pub fn label(self) -> &'static str {
         match self {

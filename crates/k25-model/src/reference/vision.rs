@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::dot;
 use crate::rows::Rows;
-use crate::vision::weights::{LayerNorm, LinearBias, VisionWeights};
+use crate::vision::weights::{LayerNorm, LinearBias, PositionTable, VisionWeights};
 use crate::vision::{
     Gelu, PackedItem, Packing, RotaryAngles, VisionError, VisionExec, VisionItem, VisionSite,
-    encode, pool_windows,
+    encode, pool_windows, position_rows,
 };
 use k25_config::VisionConfig;
 
@@ -63,6 +63,11 @@ impl VisionExec for VisionReference<'_> {
 
     fn input(&mut self, parts: &[&[f32]], width: usize) -> Rows {
         Rows::from_values(parts.concat(), width)
+    }
+
+    fn positions(&mut self, table: &PositionTable, packing: &Packing) -> Rows {
+        let hidden = table.values.len() / (table.height * table.width);
+        Rows::from_values(position_rows(table, packing), hidden)
     }
 
     fn linear(&mut self, linear: &LinearBias, x: &Rows) -> Rows {

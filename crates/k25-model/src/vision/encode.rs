@@ -2,9 +2,11 @@
 
 use k25_config::VisionConfig;
 
-use super::positions::position_rows;
-use super::weights::{BlockWeights, LayerNorm, LinearBias, ProjectorWeights, VisionWeights};
+use super::weights::{
+    BlockWeights, LayerNorm, LinearBias, PositionTable, ProjectorWeights, VisionWeights,
+};
 use super::{Packing, RotaryAngles, VisionError, VisionItem};
+use crate::linear::Linear;
 
 /// A place in the vision tower whose value an observer may want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,18 +33,25 @@ pub enum Gelu {
 }
 
 /// One way of computing the vision tower's operators. Activations are matrices `[rows, width]`.
-pub trait VisionExec {
+///
+/// `M` and `V` are what the execution takes as a matrix and as a few values: values where it serves,
+/// places of parameters where it trains.
+pub trait VisionExec<M = Linear, V = Vec<f32>> {
     /// A matrix of activations, or a handle to one.
     type Act;
 
     /// Takes in values from outside: the parts one after the other, in rows of `width`.
     fn input(&mut self, parts: &[&[f32]], width: usize) -> Self::Act;
 
+    /// The learned positions at the size of each item, and fixed ones in time, `[rows, hidden]`
+    /// (see [`position_rows`](super::position_rows)).
+    fn positions(&mut self, table: &PositionTable<V>, packing: &Packing) -> Self::Act;
+
     /// `x · Wᵀ + b`.
-    fn linear(&mut self, linear: &LinearBias, x: &Self::Act) -> Self::Act;
+    fn linear(&mut self, linear: &LinearBias<M, V>, x: &Self::Act) -> Self::Act;
 
     /// Layer norm of each row, statistics in f32.
-    fn layer_norm(&mut self, norm: &LayerNorm, x: &Self::Act) -> Self::Act;
+    fn layer_norm(&mut self, norm: &LayerNorm<V>, x: &Self::Act) -> Self::Act;
 
     /// `x + y`.
     fn add(&mut self, x: Self::Act, y: &Self::Act) -> Self::Act;
@@ -78,10 +87,10 @@ pub trait VisionExec {
 ///
 /// # Errors
 /// As [`Packing::new`].
-pub fn encode<E: VisionExec>(
+pub fn encode<M, V, E: VisionExec<M, V>>(
     exec: &mut E,
     config: &VisionConfig,
-    weights: &VisionWeights,
+    weights: &VisionWeights<M, V>,
     items: &[VisionItem],
 ) -> Result<E::Act, VisionError> {
     let packing = Packing::new(items, config)?;
@@ -110,25 +119,24 @@ pub fn encode<E: VisionExec>(
     Ok(features)
 }
 
-fn embed<E: VisionExec>(
+fn embed<M, V, E: VisionExec<M, V>>(
     exec: &mut E,
     config: &VisionConfig,
-    weights: &VisionWeights,
+    weights: &VisionWeights<M, V>,
     items: &[VisionItem],
     packing: &Packing,
 ) -> E::Act {
     let parts: Vec<&[f32]> = items.iter().map(|item| item.patches.as_slice()).collect();
     let patches = exec.input(&parts, 3 * config.patch_size * config.patch_size);
     let embedded = exec.linear(&weights.patch_embed, &patches);
-    let positions = position_rows(&weights.positions, packing);
-    let positions = exec.input(&[&positions], config.hidden_size);
+    let positions = exec.positions(&weights.positions, packing);
     exec.add(embedded, &positions)
 }
 
-fn encoder_block<E: VisionExec>(
+fn encoder_block<M, V, E: VisionExec<M, V>>(
     exec: &mut E,
     heads: usize,
-    block: &BlockWeights,
+    block: &BlockWeights<M, V>,
     packing: &Packing,
     angles: &RotaryAngles,
     residual: E::Act,
@@ -147,10 +155,10 @@ fn encoder_block<E: VisionExec>(
 }
 
 /// Norms each patch of a window by itself, joins the window, and projects it.
-fn project<E: VisionExec>(
+fn project<M, V, E: VisionExec<M, V>>(
     exec: &mut E,
     config: &VisionConfig,
-    projector: &ProjectorWeights,
+    projector: &ProjectorWeights<M, V>,
     merged: &E::Act,
 ) -> E::Act {
     let normed = exec.layer_norm(&projector.pre_norm, merged);

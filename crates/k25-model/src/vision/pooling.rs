@@ -4,7 +4,7 @@ use super::Packing;
 
 /// Averages each item over its frames and orders patches by merged window, a window's patches row
 /// by row: from rows of `width` values, one per patch of the batch, to one per patch of a frame.
-pub(crate) fn pool_windows(packing: &Packing, width: usize, values: &[f32]) -> Vec<f32> {
+pub fn pool_windows(packing: &Packing, width: usize, values: &[f32]) -> Vec<f32> {
     let window: usize = packing.kernel().iter().product();
     let mut pooled = Vec::with_capacity(packing.tokens().sum::<usize>() * window * width);
     for item in packing.items() {
@@ -24,6 +24,27 @@ pub(crate) fn pool_windows(packing: &Packing, width: usize, values: &[f32]) -> V
         });
     }
     pooled
+}
+
+/// The transpose of [`pool_windows`], for gradients: every pooled row, divided by its item's frames,
+/// goes back to the patches that it was averaged of.
+pub fn spread_windows(packing: &Packing, width: usize, pooled: &[f32]) -> Vec<f32> {
+    let mut values = vec![0.0; packing.rows() * width];
+    let mut rest = pooled.chunks_exact(width);
+    for item in packing.items() {
+        let [frames, height, columns] = item.grid;
+        for_each_window_patch(item.grid, packing.kernel(), |row, column| {
+            let pooled = rest.next().expect("a pooled row for every patch");
+            for frame in 0..frames {
+                let patch = item.first_row + (frame * height + row) * columns + column;
+                let into = &mut values[patch * width..(patch + 1) * width];
+                into.iter_mut()
+                    .zip(pooled)
+                    .for_each(|(into, value)| *into = value / frames as f32);
+            }
+        });
+    }
+    values
 }
 
 /// Visits the patches `(row, column)` of a grid window by window, each window row by row.
@@ -81,5 +102,11 @@ mod tests {
             9.0, 8.0, 7.0, 6.0, 50.0, 51.0, 54.0, 55.0, 52.0, 53.0, 56.0, 57.0,
         ];
         assert_eq!(pool_windows(&packing, 1, &values), expected);
+
+        // Patches in the order of their rows, each with its window's value over its frames.
+        let pooled: Vec<f32> = (1..=12).map(|value| value as f32).collect();
+        let frame = [2.5, 3.0, 4.5, 5.0, 3.5, 4.0, 5.5, 6.0];
+        let expected = [[1.0, 2.0, 3.0, 4.0].as_slice(), &frame, &frame].concat();
+        assert_eq!(spread_windows(&packing, 1, &pooled), expected);
     }
 }

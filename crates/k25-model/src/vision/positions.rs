@@ -15,8 +15,8 @@ const KERNEL_A: f32 = -0.75;
 const TAPS: usize = 4;
 
 /// What is added to the embedded patches, `[rows, hidden]`.
-pub(super) fn position_rows(table: &PositionTable, packing: &Packing) -> Vec<f32> {
-    let hidden = table.hidden();
+pub fn position_rows<V: AsRef<[f32]>>(table: &PositionTable<V>, packing: &Packing) -> Vec<f32> {
+    let hidden = table.values.as_ref().len() / (table.height * table.width);
     let mut planes: HashMap<[usize; 2], Vec<f32>> = HashMap::new();
     let mut rows = Vec::with_capacity(packing.rows() * hidden);
     for item in packing.items() {
@@ -56,18 +56,51 @@ fn temporal(frame: usize, hidden: usize) -> Vec<f32> {
 
 /// The table at another size: bicubic, borders repeated, without antialiasing; in f32, as the
 /// reference computes it.
-fn resample(table: &PositionTable, height: usize, width: usize) -> Vec<f32> {
+fn resample<V: AsRef<[f32]>>(table: &PositionTable<V>, height: usize, width: usize) -> Vec<f32> {
+    let values = table.values.as_ref();
     if (height, width) == (table.height, table.width) {
-        return table.values.clone();
+        return values.to_vec();
     }
-    let hidden = table.hidden();
+    let hidden = values.len() / (table.height * table.width);
     let narrowed: Vec<f32> = {
         let taps = taps(table.width, width);
-        let rows = table.values.chunks_exact(table.width * hidden);
+        let rows = values.chunks_exact(table.width * hidden);
         rows.flat_map(|row_wd| blend(row_wd, hidden, &taps))
             .collect()
     };
     blend(&narrowed, width * hidden, &taps(table.height, height))
+}
+
+/// The transpose of [`position_rows`], for gradients: adds to every cell of a table's gradient what the
+/// rows that read it bring, weighted as they read it. Times are fixed and have no gradient.
+pub fn spread_positions(table: PositionTable<&mut [f32]>, packing: &Packing, rows: &[f32]) {
+    let hidden = table.values.len() / (table.height * table.width);
+    for item in packing.items() {
+        let [frames, height, width] = item.grid;
+        let (first, patches) = (item.first_row, height * width);
+        let mut plane = rows[first * hidden..(first + patches) * hidden].to_vec();
+        for frame in 1..frames {
+            let start = (first + frame * patches) * hidden;
+            add(&mut plane, &rows[start..start + patches * hidden]);
+        }
+        if (height, width) == (table.height, table.width) {
+            add(table.values, &plane);
+            continue;
+        }
+        let mut narrowed = vec![0.0; table.height * width * hidden];
+        spread(
+            &plane,
+            width * hidden,
+            &taps(table.height, height),
+            &mut narrowed,
+        );
+        let taps = taps(table.width, width);
+        let narrowed = narrowed.chunks_exact(width * hidden);
+        let rows = table.values.chunks_exact_mut(table.width * hidden);
+        for (narrowed_wd, row_wd) in narrowed.zip(rows) {
+            spread(narrowed_wd, hidden, &taps, row_wd);
+        }
+    }
 }
 
 /// For every output cell of an axis, the input cells that it reads and their weights.
@@ -105,9 +138,29 @@ fn blend(input: &[f32], cell: usize, taps: &[[(usize, f32); TAPS]]) -> Vec<f32> 
         .collect()
 }
 
+/// The transpose of [`blend`]: adds each output cell to the input cells that it was made of.
+fn spread(output: &[f32], cell: usize, taps: &[[(usize, f32); TAPS]], input: &mut [f32]) {
+    for (output, taps) in output.chunks_exact(cell).zip(taps) {
+        for (index, weight) in taps {
+            let input = &mut input[index * cell..(index + 1) * cell];
+            for (input, output) in input.iter_mut().zip(output) {
+                *input += weight * output;
+            }
+        }
+    }
+}
+
+fn add(into: &mut [f32], values: &[f32]) {
+    for (into, value) in into.iter_mut().zip(values) {
+        *into += value;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vision::VisionItem;
+    use k25_config::VisionConfig;
 
     fn table(height: usize, width: usize, value: impl Fn(usize, usize) -> f32) -> PositionTable {
         let cells = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
@@ -156,6 +209,58 @@ mod tests {
                 "{height} x {width}"
             );
         }
+    }
+
+    /// ⟨g, A·t⟩ = ⟨Aᵀ·g, t⟩ for tables `t` and gradients of rows `g`, where times are taken off.
+    #[test]
+    fn spreading_is_the_transpose_of_resampling() {
+        let config = VisionConfig {
+            patch_size: 1,
+            hidden_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 1,
+            intermediate_size: 1,
+            merge_kernel_size: [2, 2],
+            init_pos_emb_height: 6,
+            init_pos_emb_width: 4,
+            init_pos_emb_time: 4,
+            mm_hidden_size: 4,
+            text_hidden_size: 1,
+            projector_ln_eps: 1e-5,
+        };
+        let grids = [[1, 6, 4], [1, 2, 10], [3, 8, 2]];
+        let items = grids.map(|grid: [usize; 3]| VisionItem {
+            grid,
+            patches: vec![0.0; grid.iter().product::<usize>() * 3],
+        });
+        let packing = Packing::new(&items, &config).expect("a packing");
+        let wave = |len: usize, step: usize| -> Vec<f32> {
+            let value = |i: usize| (i * step % 101) as f32 / 50.0 - 1.0;
+            (0..len).map(value).collect()
+        };
+        let at = |values: Vec<f32>| PositionTable {
+            values,
+            height: 6,
+            width: 4,
+        };
+        let rows = position_rows(&at(wave(96, 37)), &packing);
+        let times = position_rows(&at(vec![0.0; 96]), &packing);
+        let gradient = wave(rows.len(), 53);
+        let mut spread = vec![0.0; 96];
+        let into = PositionTable {
+            values: spread.as_mut_slice(),
+            height: 6,
+            width: 4,
+        };
+        spread_positions(into, &packing, &gradient);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+            products.sum()
+        };
+        let expected = dot(&gradient, &rows) - dot(&gradient, &times);
+        let found = dot(&spread, &wave(96, 37));
+        // Some hundred products below 1 with an f32 rounding each.
+        assert!((found - expected).abs() < 1e-4, "{found} and {expected}");
     }
 
     #[test]

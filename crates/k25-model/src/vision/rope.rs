@@ -46,6 +46,11 @@ impl RotaryAngles {
         }
     }
 
+    /// Cosine and sine of every pair, `[rows, pairs]`.
+    pub fn cos_sin(&self) -> &[(f32, f32)] {
+        &self.angles
+    }
+
     /// Turns one head of the query or key of batch row `row`.
     pub fn rotate(&self, row: usize, head: &mut [f32]) {
         let angles = &self.angles[row * self.pairs..(row + 1) * self.pairs];

@@ -1,4 +1,4 @@
-//! Rows of the embedding, and rows chosen out of an activation.
+//! Rows of the embedding with features of pictures between them, and rows chosen out of an activation.
 
 use super::{Act, Backward, Operator, Tape};
 use crate::params::Param;
@@ -8,6 +8,7 @@ struct Embed {
     table: Param,
     /// The token of every row; `None` where a feature row stands instead.
     tokens: Vec<Option<u32>>,
+    features: Option<Act>,
     y: Act,
 }
 
@@ -18,23 +19,30 @@ struct Select {
 }
 
 impl Tape<'_> {
-    /// The embedding's row of every token; `features` gives the rows where there is no token.
-    pub fn embed(&mut self, table: Param, tokens: Vec<Option<u32>>, features: &[&[f32]]) -> Act {
+    /// The embedding's row of every token; `features` has the rows where there is no token, in their order.
+    pub fn embed(&mut self, table: Param, tokens: Vec<Option<u32>>, features: Option<Act>) -> Act {
         let width = table.cols;
         let mut y = self.arena.take(tokens.len() * width);
         let values = &self.params[table.range()];
-        let mut features = features.iter();
+        let rows = features.map_or(&[][..], |features| self.data(features));
+        let mut rows = rows.chunks_exact(width);
         for (into, token) in y.chunks_exact_mut(width).zip(&tokens) {
             match token {
                 Some(id) => {
                     let start = *id as usize * width;
                     into.copy_from_slice(&values[start..start + width]);
                 }
-                None => into.copy_from_slice(features.next().expect("a feature row for every gap")),
+                None => into.copy_from_slice(rows.next().expect("a feature row for every gap")),
             }
         }
+        assert_eq!(rows.len(), 0, "a gap for every feature row");
         let y = self.push(y, tokens.len(), width);
-        self.record(Embed { table, tokens, y });
+        self.record(Embed {
+            table,
+            tokens,
+            features,
+            y,
+        });
         y
     }
 
@@ -58,11 +66,22 @@ impl Operator for Embed {
         let grad = grads.take(self.y);
         let table = &mut grads.param_grads[self.table.range()];
         let width = self.table.cols;
+        let mut to_features = Vec::new();
         for (grad, token) in grad.chunks_exact(width).zip(&self.tokens) {
-            if let Some(id) = token {
-                let start = *id as usize * width;
-                accumulate(&mut table[start..start + width], grad);
+            match token {
+                Some(id) => {
+                    let start = *id as usize * width;
+                    accumulate(&mut table[start..start + width], grad);
+                }
+                None => to_features.push(grad),
             }
+        }
+        if let Some(features) = self.features {
+            let mut d_features = grads.arena.take(to_features.len() * width);
+            for (into, grad) in d_features.chunks_exact_mut(width).zip(to_features) {
+                into.copy_from_slice(grad);
+            }
+            grads.add(features, d_features);
         }
         grads.arena.give(grad);
     }

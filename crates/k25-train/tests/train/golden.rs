@@ -2,8 +2,9 @@
 
 use k25_config::ModelConfig;
 use k25_model::SafetensorsFile;
+use k25_model::vision::VisionItem;
 use k25_train::arena::Arena;
-use k25_train::exec::{Activations, Batch, Geometry, gradient};
+use k25_train::exec::{Activations, Batch, Geometry, Pictures, gradient};
 use k25_train::model::TrainModel;
 use k25_train::tape::Segment;
 
@@ -52,6 +53,7 @@ fn golden_batch(file: &SafetensorsFile) -> Batch {
         .collect();
     Batch {
         tokens: ids("batch.tokens"),
+        pictures: golden_pictures(file),
         targets: ids("batch.targets"),
         weights: file
             .tensor("batch.weights")
@@ -60,6 +62,26 @@ fn golden_batch(file: &SafetensorsFile) -> Batch {
             .to_vec(),
         segments: segments.into(),
     }
+}
+
+fn golden_pictures(file: &SafetensorsFile) -> Pictures {
+    let sizes = |name: &str| -> Vec<usize> {
+        let tensor = file.tensor(name).expect("sizes");
+        tensor.as_i64().iter().map(|size| *size as usize).collect()
+    };
+    let mut pictures = Pictures::default();
+    let grids = sizes("batch.item_grids");
+    let starts = sizes("batch.item_rows");
+    for (index, (grid, start)) in grids.chunks_exact(3).zip(starts).enumerate() {
+        let patches = file.tensor(&format!("item.{index}.patches"));
+        pictures.items.push(VisionItem {
+            grid: [grid[0], grid[1], grid[2]],
+            patches: patches.expect("patches").as_f32().to_vec(),
+        });
+        // Windows of 2 × 2 patches.
+        pictures.rows.push(start..start + grid[1] * grid[2] / 4);
+    }
+    pictures
 }
 
 #[test]
@@ -83,6 +105,7 @@ fn gradients_are_those_of_pytorch() {
         (found - expected).abs() < 1e-5 * expected,
         "loss {found} and {expected}"
     );
+    assert!(model.vision.is_some(), "the tower is part of it");
     for entry in model.params.entries() {
         let found = &grads[entry.param.range()];
         let name = format!("grad.{}", entry.part.name);

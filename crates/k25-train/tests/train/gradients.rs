@@ -6,8 +6,9 @@ use k25_model::exec::InputRow;
 use k25_model::weights::Model;
 use k25_model::{LatentCache, Reference, ReferenceOptions};
 use k25_train::arena::Arena;
-use k25_train::exec::{Activations, Batch, Geometry, evaluate, gradient, logits};
+use k25_train::exec::{Activations, Batch, Geometry, Pictures, evaluate, gradient, logits};
 use k25_train::model::TrainModel;
+use k25_train::params::Entry;
 use k25_train::random::Random;
 use k25_train::tape::Segment;
 
@@ -18,7 +19,7 @@ fn total_loss(model: &TrainModel, geometry: &Geometry, batch: &Batch) -> f64 {
     stats.loss * stats.weight
 }
 
-fn all_gradients(model: &TrainModel, batch: &Batch, activations: Activations) -> Vec<f32> {
+pub fn all_gradients(model: &TrainModel, batch: &Batch, activations: Activations) -> Vec<f32> {
     let geometry = Geometry::new(&model.config.text, 512);
     let mut grads = vec![0.0; model.params.len()];
     gradient(
@@ -35,7 +36,11 @@ fn all_gradients(model: &TrainModel, batch: &Batch, activations: Activations) ->
 
 /// A model whose norms and biases are not at their fresh values, and whose scores are not all alike.
 fn stirred(seed: u64) -> TrainModel {
-    let mut model = TrainModel::fresh(tiny_config(), seed);
+    stirred_model(TrainModel::fresh(tiny_config(), seed), seed)
+}
+
+/// A fresh model with noise on all of its values.
+pub fn stirred_model(mut model: TrainModel, seed: u64) -> TrainModel {
     let mut noise = vec![0.0; model.params.len()];
     Random::new(seed, 1 << 40).fill_normal(&mut noise, 0.1);
     for (value, noise) in model.params.values_mut().iter_mut().zip(noise) {
@@ -49,20 +54,29 @@ fn stirred(seed: u64) -> TrainModel {
     model
 }
 
-/// Along a random direction within one parameter the loss changes as the gradient says.
+#[test]
+fn every_parameter_agrees_with_finite_differences() {
+    let model = stirred(5);
+    let checked = agree_with_differences(model, &batch(61, &[17, 1, 9], 3), |_| true);
+    assert!(checked > 60, "{checked} parameters have a gradient");
+}
+
+/// Along a direction within one parameter the loss changes as the gradient says, for every parameter that `wanted` names; returns
+/// how many those were.
 ///
 /// Central differences with step h have an error of h²·f‴/6 and rounding noise of 6e-8·|loss|/h; a choice of experts may flip
 /// within the step. Two steps are tried, and the better one must be within 2 % of the direction's size.
-#[test]
-fn every_parameter_agrees_with_finite_differences() {
-    let mut model = stirred(5);
+pub fn agree_with_differences(
+    mut model: TrainModel,
+    batch: &Batch,
+    wanted: impl Fn(&Entry) -> bool,
+) -> usize {
     let geometry = Geometry::new(&model.config.text, 512);
-    let batch = batch(61, &[17, 1, 9], 3);
-    let grads = all_gradients(&model, &batch, Activations::Keep);
+    let grads = all_gradients(&model, batch, Activations::Keep);
     let entries = model.params.entries().to_vec();
     let visited = |range: std::ops::Range<usize>| grads[range].iter().any(|g| *g != 0.0);
     let mut checked = 0;
-    for (index, entry) in entries.iter().enumerate() {
+    for entry in entries.iter().filter(|entry| wanted(entry)) {
         let range = entry.param.range();
         if !visited(range.clone()) {
             // An expert that no row visits has no gradient.
@@ -87,19 +101,15 @@ fn every_parameter_agrees_with_finite_differences() {
                 {
                     *value = (f64::from(*saved) + sign * step * f64::from(*grad) / norm) as f32;
                 }
-                *loss = total_loss(&model, &geometry, &batch);
+                *loss = total_loss(&model, &geometry, batch);
             }
             let slope = (losses[0] - losses[1]) / (2.0 * step);
             best = best.min((slope - norm).abs() / norm);
         }
         model.params.values_mut()[range].copy_from_slice(&saved);
-        assert!(
-            best < 0.02,
-            "{index} {}: relative error {best}",
-            entry.part.name
-        );
+        assert!(best < 0.02, "{}: relative error {best}", entry.part.name);
     }
-    assert!(checked > 60, "{checked} parameters have a gradient");
+    checked
 }
 
 /// The second computation repeats the first bit for bit, so the gradients are equal.
@@ -129,6 +139,7 @@ fn packed_sequences_do_not_see_each_other() {
     let model = stirred(8);
     let both = batch(61, &[20, 30], 6);
     let part = |rows: std::ops::Range<usize>| Batch {
+        pictures: Pictures::default(),
         tokens: both.tokens[rows.clone()].to_vec(),
         targets: both.targets[rows.clone()].to_vec(),
         weights: both.weights[rows.clone()].to_vec(),
@@ -178,9 +189,14 @@ fn the_forward_pass_equals_the_reference() {
 }
 
 fn reference(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let positions: Vec<u32> = (0..tokens.len() as u32).collect();
-    let wanted: Vec<usize> = (0..tokens.len()).collect();
     let rows: Vec<_> = tokens.iter().map(|id| InputRow::Token(*id)).collect();
+    reference_logits(model, &rows)
+}
+
+/// Logits of every row of a sequence as `Reference` computes them.
+pub fn reference_logits(model: &Model, rows: &[InputRow<'_>]) -> Vec<f32> {
+    let positions: Vec<u32> = (0..rows.len() as u32).collect();
+    let wanted: Vec<usize> = (0..rows.len()).collect();
     let mut cache = LatentCache::new(&model.config.text);
     Reference::new(
         &model.config.text,
@@ -188,7 +204,7 @@ fn reference(model: &Model, tokens: &[u32]) -> Vec<f32> {
         &mut cache,
         &positions,
     )
-    .logits(&model.text, &rows, &wanted)
+    .logits(&model.text, rows, &wanted)
     .values()
     .to_vec()
 }

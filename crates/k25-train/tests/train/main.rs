@@ -5,3 +5,4 @@ mod export;
 mod golden;
 mod gradients;
 mod models;
+mod vision;

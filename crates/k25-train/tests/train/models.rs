@@ -1,7 +1,8 @@
 //! Small models and batches for tests.
 
-use k25_config::{ModelConfig, TextConfig};
-use k25_train::exec::Batch;
+use k25_config::{ModelConfig, TextConfig, VisionConfig};
+use k25_model::vision::VisionItem;
+use k25_train::exec::{Batch, Pictures};
 use k25_train::random::Random;
 use k25_train::tape::Segment;
 
@@ -18,6 +19,31 @@ pub fn tiny_config() -> ModelConfig {
     ) = (Some(0), vec![1], Some(2));
     config.media_placeholder_token_id = Some(3);
     config
+}
+
+/// The same with a vision tower whose position table is larger than a picture in one direction and smaller in the other.
+pub fn tiny_config_that_sees() -> ModelConfig {
+    let mut config = tiny_config();
+    config.vision = ModelConfig::kimi_k25().vision.map(|vision| VisionConfig {
+        patch_size: 4,
+        hidden_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 40,
+        init_pos_emb_height: 6,
+        init_pos_emb_width: 4,
+        mm_hidden_size: 24,
+        text_hidden_size: 32,
+        ..vision
+    });
+    config
+}
+
+/// Random patches of `patch` pixels a side.
+pub fn item(grid: [usize; 3], patch: usize, seed: u64) -> VisionItem {
+    let mut patches = vec![0.0; grid.iter().product::<usize>() * 3 * patch * patch];
+    Random::new(seed, 78).fill_normal(&mut patches, 0.7);
+    VisionItem { grid, patches }
 }
 
 fn tiny_text(text: &mut TextConfig) {
@@ -54,6 +80,7 @@ pub fn batch(vocab: usize, lens: &[usize], seed: u64) -> Batch {
         })
         .collect();
     Batch {
+        pictures: Pictures::default(),
         tokens: (0..rows).map(|_| random.below(vocab) as u32).collect(),
         targets: (0..rows).map(|_| random.below(vocab) as u32).collect(),
         weights: (0..rows)
