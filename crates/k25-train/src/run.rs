@@ -65,10 +65,20 @@ pub struct EvaluationMetrics {
     pub step: u64,
     /// The evaluation's name.
     pub evaluation: String,
-    /// Mean loss of the predictions that count, in nats.
+    /// Mean loss of the predictions that count, in nats, with the values that training reads at this step.
     pub loss: f64,
     /// Fraction of them whose target was the likeliest token.
     pub accuracy: f64,
+    /// The loss with the values that an export would write now: INT4 experts, the rest bf16. Of a run
+    /// without quantisation this is what rounding after training costs.
+    pub exported_loss: f64,
+}
+
+/// Means over the predictions of an evaluation that count.
+#[derive(Debug, Clone)]
+struct Mean {
+    loss: f64,
+    accuracy: f64,
 }
 
 /// What a run tells while it works.
@@ -196,33 +206,52 @@ impl Run {
         Ok(())
     }
 
-    /// Measures the loss of every evaluation as the model is now.
+    /// Measures the loss of every evaluation as the model is now, and as an export of it would be.
     pub fn evaluate(&mut self) -> Vec<EvaluationMetrics> {
-        self.refresh(self.progress.step);
         let step = self.progress.step;
+        let quantized = self.refresh(step);
+        let now = self.losses();
+        let exported = match quantized {
+            true => now.clone(),
+            false => {
+                self.model.params.refresh(Some(quantize::round));
+                self.losses()
+            }
+        };
+        let measured = self.evaluations.iter().zip(now).zip(exported);
+        measured
+            .map(|(((name, _), now), exported)| EvaluationMetrics {
+                step,
+                evaluation: name.clone(),
+                loss: now.loss,
+                accuracy: now.accuracy,
+                exported_loss: exported.loss,
+            })
+            .collect()
+    }
+
+    /// The mean loss and accuracy of every evaluation with the values that the forward pass now reads.
+    fn losses(&mut self) -> Vec<Mean> {
         let (model, geometry, arena) = (&self.model, &self.geometry, &mut self.arena);
+        let mean = |batches: &Vec<Batch>| {
+            let passes: Vec<PassStats> = batches
+                .iter()
+                .map(|batch| evaluate(model, geometry, batch, arena).0)
+                .collect();
+            let weight: f64 = passes.iter().map(|pass| pass.weight).sum();
+            let mean = |value: fn(&PassStats) -> f64| {
+                let parts = passes.iter().map(|pass| pass.weight * value(pass));
+                parts.sum::<f64>() / weight
+            };
+            Mean {
+                loss: mean(|pass| pass.loss),
+                accuracy: mean(|pass| pass.accuracy),
+            }
+        };
         self.evaluations
             .iter()
-            .map(|(name, batches)| {
-                let passes: Vec<PassStats> = batches
-                    .iter()
-                    .map(|batch| evaluate(model, geometry, batch, arena).0)
-                    .collect();
-                let weight: f64 = passes.iter().map(|pass| pass.weight).sum();
-                let mean = |value: fn(&PassStats) -> f64| {
-                    passes
-                        .iter()
-                        .map(|pass| pass.weight * value(pass))
-                        .sum::<f64>()
-                        / weight
-                };
-                EvaluationMetrics {
-                    step,
-                    evaluation: name.clone(),
-                    loss: mean(|pass| pass.loss),
-                    accuracy: mean(|pass| pass.accuracy),
-                }
-            })
+            .map(|(_, batches)| batches)
+            .map(mean)
             .collect()
     }
 

@@ -18,6 +18,9 @@ use serde_json::Value;
 
 const KILLS: usize = 20;
 
+/// `quantize_from` of [`RUN`].
+const QUANTIZED_FROM: u64 = 60;
+
 const RUN: &str = r#"
 [model]
 config = "config.json"
@@ -109,6 +112,15 @@ fn compare(whole: &Path, killed: &Path) {
         .filter(|line| line["quantized"] == true)
         .count();
     assert_eq!(quantized, 70);
+    for line in whole_metrics
+        .iter()
+        .filter(|line| line["evaluation"].is_string())
+    {
+        let is_rounded = line["step"]
+            .as_u64()
+            .is_some_and(|step| step >= QUANTIZED_FROM);
+        assert_eq!(line["loss"] == line["exported_loss"], is_rounded, "{line}");
+    }
     let clipped = |line: &&Value| {
         line["clipped_heads"]
             .as_u64()

@@ -300,10 +300,11 @@ impl Display {
                 status.update("");
                 writeln!(
                     stdout,
-                    "step {}: {} loss {:.4}, {:.2} % of tokens right",
+                    "step {}: {} loss {:.4} (as exported {:.4}), {:.2} % of tokens right",
                     metrics.step,
                     metrics.evaluation,
                     metrics.loss,
+                    metrics.exported_loss,
                     metrics.accuracy * 100.0
                 )?;
             }
