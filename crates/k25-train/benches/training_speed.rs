@@ -233,10 +233,7 @@ fn decoder(steps: usize) {
     };
     let mut optimizer = Optimizer::new(config, &model.params);
     let segments: Vec<_> = (0..SEQUENCES)
-        .map(|index| Segment {
-            start: index * LEN,
-            len: LEN,
-        })
+        .map(|index| Segment::whole(index * LEN, LEN))
         .collect();
     let geometry = Arc::new(QkvGeometry {
         heads: HEADS,
@@ -308,10 +305,7 @@ fn nano(steps: usize, rows: usize) {
             .map(|row| if row % 3 == 0 { 1.0 } else { 0.0 })
             .collect(),
         segments: (0..rows / len)
-            .map(|index| Segment {
-                start: index * len,
-                len,
-            })
+            .map(|index| Segment::whole(index * len, len))
             .collect(),
     };
     let mut grads = vec![0.0; model.params.len()];

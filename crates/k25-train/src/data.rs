@@ -9,7 +9,7 @@ mod source;
 use crate::error::TrainError;
 use crate::exec::{Batch, Pictures};
 use crate::random::Random;
-use crate::tape::Segment;
+use crate::tape::{Prefix, Segment};
 
 pub use document::{Document, conversation_document, text_documents};
 pub use source::{DataKind, Source};
@@ -81,12 +81,12 @@ impl Mixture {
         let mut packing = Packing::default();
         loop {
             let source = self.most_behind();
-            let rows = self.peek(source)?.rows();
-            if packing.rows() + rows > tokens && packing.rows() > 0 {
+            let document = self.peek(source)?;
+            if packing.rows_with(document) > tokens && packing.rows() > 0 {
                 return Ok(packing.finish());
             }
-            let document = self.peek(source)?.clone();
-            packing.add(&document);
+            packing.add(document);
+            let rows = document.rows();
             self.advance(source, rows);
         }
     }
@@ -148,13 +148,18 @@ impl Mixture {
     }
 }
 
-/// A batch in the making.
+/// Positions below which a common beginning is computed anew: looking keys up elsewhere has its price too.
+const SHORTEST_PREFIX: usize = 32;
+
+/// A batch in the making. A document that begins like one before it shares the rows of that beginning.
 #[derive(Debug, Default)]
 pub struct Packing {
     tokens: Vec<u32>,
     targets: Vec<u32>,
     weights: Vec<f32>,
     segments: Vec<Segment>,
+    /// Tokens of every document so far.
+    documents: Vec<Vec<u32>>,
 }
 
 impl Packing {
@@ -163,16 +168,45 @@ impl Packing {
         self.tokens.len()
     }
 
+    /// Rows there would be with one more document.
+    pub fn rows_with(&self, document: &Document) -> usize {
+        let shared = self.prefix(document).map_or(0, |prefix| prefix.len);
+        self.rows() + document.rows() - shared
+    }
+
     /// Puts a document behind the others.
     pub fn add(&mut self, document: &Document) {
-        let len = document.rows();
-        self.segments.push(Segment {
+        let prefix = self.prefix(document);
+        let (first, len) = (prefix.map_or(0, |prefix| prefix.len), document.rows());
+        let segment = Segment {
             start: self.tokens.len(),
-            len,
-        });
-        self.tokens.extend_from_slice(&document.tokens[..len]);
-        self.targets.extend_from_slice(&document.tokens[1..]);
-        self.weights.extend_from_slice(&document.weights[1..]);
+            len: len - first,
+            prefix,
+        };
+        for position in 0..first {
+            let row = segment.row(position, &self.segments);
+            self.weights[row] += document.weights[position + 1];
+        }
+        self.segments.push(segment);
+        self.tokens.extend_from_slice(&document.tokens[first..len]);
+        self.targets
+            .extend_from_slice(&document.tokens[first + 1..]);
+        self.weights
+            .extend_from_slice(&document.weights[first + 1..]);
+        self.documents.push(document.tokens.clone());
+    }
+
+    /// The longest beginning that a document has in common with one before it: rows whose targets are the same too.
+    fn prefix(&self, document: &Document) -> Option<Prefix> {
+        let most = document.rows().checked_sub(1)?;
+        let common = |other: &Vec<u32>| {
+            let pairs = other.iter().zip(&document.tokens);
+            let equal = pairs.take_while(|(a, b)| a == b).count();
+            equal.saturating_sub(1).min(most)
+        };
+        let prefixes = self.documents.iter().map(common).enumerate();
+        let (of, len) = prefixes.max_by_key(|(of, len)| (*len, std::cmp::Reverse(*of)))?;
+        (len >= SHORTEST_PREFIX).then_some(Prefix { of, len })
     }
 
     /// The batch.

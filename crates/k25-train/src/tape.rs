@@ -21,7 +21,7 @@ mod patches;
 mod qkv;
 mod swiglu;
 
-pub use attention::Segment;
+pub use attention::{Prefix, Segment};
 pub use head::{HeadGradients, HeadLoss, cross_entropy};
 pub use mla::{MlaGeometry, Segments};
 pub use qkv::QkvGeometry;

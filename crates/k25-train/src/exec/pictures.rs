@@ -118,10 +118,7 @@ impl VisionExec<Param, Param> for VisionTrain<'_, '_> {
 
 /// Every patch of an item attends to every other, turned by row and column.
 fn geometry(heads: usize, packing: &Packing, angles: &RotaryAngles) -> QkvGeometry {
-    let segment = |rows: Range<usize>| Segment {
-        start: rows.start,
-        len: rows.len(),
-    };
+    let segment = |rows: Range<usize>| Segment::whole(rows.start, rows.len());
     QkvGeometry {
         heads,
         causal: false,

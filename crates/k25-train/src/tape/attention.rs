@@ -1,5 +1,6 @@
 //! Softmax attention of queries over keys and values of the same segment, in blocks of queries whose
-//! probabilities are computed again for the gradient.
+//! probabilities are computed again for the gradient. A head may have more keys than queries: those of
+//! a prefix come first.
 //!
 //! Buffers are packed `[segment][head][row][dim]`, so that a head of a segment is one matrix.
 //! Suffixes: `q` rows of a block of queries, `k` rows of keys.
@@ -18,6 +19,48 @@ pub struct Segment {
     pub start: usize,
     /// How many rows it has.
     pub len: usize,
+    /// How it begins, if not with its own rows.
+    pub prefix: Option<Prefix>,
+}
+
+/// The beginning that a segment shares with one before it: conversations with the same tools and system prompt compute
+/// those rows once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// Number of the other segment.
+    pub of: usize,
+    /// How many of its positions, from the first on.
+    pub len: usize,
+}
+
+impl Segment {
+    /// A segment of its own rows alone.
+    pub fn whole(start: usize, len: usize) -> Self {
+        Self {
+            start,
+            len,
+            prefix: None,
+        }
+    }
+
+    /// Position of its first own row.
+    pub fn first_position(&self) -> usize {
+        self.prefix.map_or(0, |prefix| prefix.len)
+    }
+
+    /// How many positions it has: those of its prefix and its own.
+    pub fn positions(&self) -> usize {
+        self.first_position() + self.len
+    }
+
+    /// The row at one of its positions, among `segments`.
+    pub fn row(&self, position: usize, segments: &[Segment]) -> usize {
+        let mut segment = self;
+        while let Some(prefix) = segment.prefix.filter(|prefix| position < prefix.len) {
+            segment = &segments[prefix.of];
+        }
+        segment.start + position - segment.first_position()
+    }
 }
 
 /// What attention looks like.
@@ -67,23 +110,9 @@ pub(super) struct Scratch {
 }
 
 impl Shape {
-    /// Values of one buffer of `dim` for the heads of every segment, in the order of the buffer.
-    fn head_lens(self, segments: &[Segment], dim: usize) -> impl Iterator<Item = usize> + '_ {
-        segments
-            .iter()
-            .flat_map(move |segment| std::iter::repeat_n(segment.len * dim, self.heads))
-    }
-
-    /// The heads of every segment in a packed buffer of `dim` values per row and head.
+    /// The heads of every segment in a packed buffer of `dim` values per own row and head: queries and what becomes of them.
     pub fn split<'a>(self, buffer: &'a [f32], segments: &[Segment], dim: usize) -> Vec<&'a [f32]> {
-        let mut rest = buffer;
-        self.head_lens(segments, dim)
-            .map(|len| {
-                let (head, after) = rest.split_at(len);
-                rest = after;
-                head
-            })
-            .collect()
+        pieces(buffer, self.lens(segments, dim, |segment| segment.len))
     }
 
     /// [`split`](Self::split) to write.
@@ -93,24 +122,65 @@ impl Shape {
         segments: &[Segment],
         dim: usize,
     ) -> Vec<&'a mut [f32]> {
-        let mut rest = buffer;
-        self.head_lens(segments, dim)
-            .map(|len| {
-                let (head, after) = std::mem::take(&mut rest).split_at_mut(len);
-                rest = after;
-                head
-            })
-            .collect()
+        pieces_mut(buffer, self.lens(segments, dim, |segment| segment.len))
     }
 
-    /// Keys that a block of queries sees.
-    fn seen(self, first_query: usize, queries: usize, len: usize) -> usize {
-        if self.causal {
-            first_query + queries
-        } else {
-            len
-        }
+    /// The same with the rows of the prefix before a segment's own: keys and values.
+    pub fn split_seen<'a>(
+        self,
+        buffer: &'a [f32],
+        segments: &[Segment],
+        dim: usize,
+    ) -> Vec<&'a [f32]> {
+        pieces(buffer, self.lens(segments, dim, Segment::positions))
     }
+
+    /// [`split_seen`](Self::split_seen) to write.
+    pub fn split_seen_mut<'a>(
+        self,
+        buffer: &'a mut [f32],
+        segments: &[Segment],
+        dim: usize,
+    ) -> Vec<&'a mut [f32]> {
+        pieces_mut(buffer, self.lens(segments, dim, Segment::positions))
+    }
+
+    /// Values of every head of every segment, in the order of a packed buffer.
+    fn lens(
+        self,
+        segments: &[Segment],
+        dim: usize,
+        rows: fn(&Segment) -> usize,
+    ) -> impl Iterator<Item = usize> + '_ {
+        segments
+            .iter()
+            .flat_map(move |segment| std::iter::repeat_n(rows(segment) * dim, self.heads))
+    }
+
+    /// Of `keys`, those that a block of queries sees whose first one stands at position `first`.
+    fn seen(self, first: usize, queries: usize, keys: usize) -> usize {
+        if self.causal { first + queries } else { keys }
+    }
+}
+
+fn pieces(buffer: &[f32], lens: impl Iterator<Item = usize>) -> Vec<&[f32]> {
+    let mut rest = buffer;
+    let piece = |len| {
+        let (piece, after) = rest.split_at(len);
+        rest = after;
+        piece
+    };
+    lens.map(piece).collect()
+}
+
+fn pieces_mut(buffer: &mut [f32], lens: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
+    let mut rest = buffer;
+    let piece = |len| {
+        let (piece, after) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = after;
+        piece
+    };
+    lens.map(piece).collect()
 }
 
 /// Attention of one head; returns its largest score.
@@ -118,7 +188,8 @@ pub(super) fn forward(shape: Shape, head: HeadForward<'_>, scratch: &mut Scratch
     let Shape {
         key_dim, value_dim, ..
     } = shape;
-    let len = head.log_sums.len();
+    let all_keys = head.k.len() / key_dim;
+    let prefix = all_keys - head.log_sums.len();
     let mut largest = f32::NEG_INFINITY;
     let blocks = head
         .q
@@ -126,8 +197,8 @@ pub(super) fn forward(shape: Shape, head: HeadForward<'_>, scratch: &mut Scratch
         .zip(head.context.chunks_mut(BLOCK * value_dim));
     for (index, ((q, context), log_sums)) in blocks.zip(head.log_sums.chunks_mut(BLOCK)).enumerate()
     {
-        let (first, queries) = (index * BLOCK, log_sums.len());
-        let keys = shape.seen(first, queries, len);
+        let (first, queries) = (prefix + index * BLOCK, log_sums.len());
+        let keys = shape.seen(first, queries, all_keys);
         scratch.probabilities.resize(queries * keys, 0.0);
         let scores = &mut scratch.probabilities[..queries * keys];
         let k = Mat::new(&head.k[..keys * key_dim], keys, key_dim);
@@ -140,7 +211,7 @@ pub(super) fn forward(shape: Shape, head: HeadForward<'_>, scratch: &mut Scratch
 }
 
 wide! {
-    /// Probabilities out of the scores of a block whose first query is `first`; returns the largest score.
+    /// Probabilities out of the scores of a block whose first query stands at position `first`; returns the largest score.
     fn softmax_rows<'a>(
         scores: &'a mut [f32],
         keys: usize,
@@ -181,17 +252,19 @@ pub(super) fn backward(shape: Shape, head: HeadBackward<'_>, scratch: &mut Scrat
     let Shape {
         key_dim, value_dim, ..
     } = shape;
-    let len = head.log_sums.len();
+    let all_keys = head.k.len() / key_dim;
+    let prefix = all_keys - head.log_sums.len();
     let rows = head
         .q
         .chunks_mut(BLOCK * key_dim)
         .zip(head.log_sums.chunks(BLOCK));
     for (index, (q, log_sums)) in rows.enumerate() {
-        let (first, queries) = (index * BLOCK, log_sums.len());
-        let keys = shape.seen(first, queries, len);
+        let (at, queries) = (index * BLOCK, log_sums.len());
+        let first = prefix + at;
+        let keys = shape.seen(first, queries, all_keys);
         let (k, v) = (&head.k[..keys * key_dim], &head.v[..keys * value_dim]);
         let (k, v) = (Mat::new(k, keys, key_dim), Mat::new(v, keys, value_dim));
-        let contexts = first * value_dim..(first + queries) * value_dim;
+        let contexts = at * value_dim..(at + queries) * value_dim;
         let (context, d_context) = (&head.context[contexts.clone()], &head.d_context[contexts]);
         let d_context_matrix = Mat::new(d_context, queries, value_dim);
 

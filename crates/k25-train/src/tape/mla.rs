@@ -7,7 +7,7 @@ use k25_model::rope::{Rotary, softmax_scale};
 use k25_model::weights::MlaWeights;
 use rayon::prelude::*;
 
-use super::attention::{self, HeadBackward, HeadForward, Segment, Shape};
+use super::attention::{self, HeadBackward, HeadForward, Prefix, Segment, Shape};
 use super::norm::{ROWS, rms_backward, rms_forward};
 use super::{Act, Backward, Operator, Tape};
 use crate::arena::Arena;
@@ -100,40 +100,43 @@ impl MlaGeometry {
         }
     }
 
-    /// Fills the packed queries, keys and values of one head of one segment.
-    fn pack(
+    /// Fills the packed queries of one head of one segment.
+    fn pack_queries(&self, head: usize, segment: Segment, query: &[f32], q: &mut [f32]) {
+        let key_dim = self.nope + self.rope;
+        for (index, q) in q.chunks_exact_mut(key_dim).enumerate() {
+            let row = segment.start + index;
+            q.copy_from_slice(&query[(row * self.heads + head) * key_dim..][..key_dim]);
+            self.rotate(segment.first_position() + index, &mut q[self.nope..], false);
+        }
+    }
+
+    /// Fills the packed keys and values of one head of one segment, those of its prefix first.
+    fn pack_keys(
         &self,
         head: usize,
         segment: Segment,
         inputs: &Inputs<'_>,
-        q: &mut [f32],
         k: &mut [f32],
         v: &mut [f32],
     ) {
-        let key_dim = self.nope + self.rope;
         let expanded_width = self.heads * (self.nope + self.value);
-        for position in 0..segment.len {
-            let row = segment.start + position;
-            let query = &inputs.query[(row * self.heads + head) * key_dim..][..key_dim];
-            let q = &mut q[position * key_dim..][..key_dim];
-            q.copy_from_slice(query);
-            self.rotate(position, &mut q[self.nope..], false);
-
+        let keys = k.chunks_exact_mut(self.nope + self.rope);
+        for (position, (k, v)) in keys.zip(v.chunks_exact_mut(self.value)).enumerate() {
+            let row = segment.row(position, inputs.segments);
             let expanded =
                 &inputs.expanded[row * expanded_width + head * (self.nope + self.value)..];
-            let k = &mut k[position * key_dim..][..key_dim];
             k[..self.nope].copy_from_slice(&expanded[..self.nope]);
             let raw = (row + 1) * (self.rank + self.rope) - self.rope;
             k[self.nope..].copy_from_slice(&inputs.kv[raw..raw + self.rope]);
             self.rotate(position, &mut k[self.nope..], false);
-            v[position * self.value..][..self.value]
-                .copy_from_slice(&expanded[self.nope..self.nope + self.value]);
+            v.copy_from_slice(&expanded[self.nope..self.nope + self.value]);
         }
     }
 }
 
 /// Where packed heads come from.
 struct Inputs<'a> {
+    segments: &'a [Segment],
     /// `[rows, heads · (nope + rope)]`.
     query: &'a [f32],
     /// `[rows, rank + rope]`.
@@ -193,24 +196,29 @@ impl Tape<'_> {
         );
 
         let shape = g.shape();
-        let [mut q, mut k] = [(); 2].map(|()| self.arena.take(rows * g.heads * shape.key_dim));
-        let [mut v, mut context] = [(); 2].map(|()| self.arena.take(rows * g.heads * g.value));
+        let seen: usize = segments.iter().map(Segment::positions).sum();
+        let mut q = self.arena.take(rows * g.heads * shape.key_dim);
+        let mut k = self.arena.take(seen * g.heads * shape.key_dim);
+        let mut v = self.arena.take(seen * g.heads * g.value);
+        let mut context = self.arena.take(rows * g.heads * g.value);
         let mut log_sums = self.arena.take(rows * g.heads);
         let inputs = Inputs {
+            segments,
             query: &self.values[query.0].data,
             kv: &self.values[kv.0].data,
             expanded: &expanded,
         };
         let tasks: Vec<_> = heads_of(segments, g.heads)
             .zip(shape.split_mut(&mut q, segments, shape.key_dim))
-            .zip(shape.split_mut(&mut k, segments, shape.key_dim))
-            .zip(shape.split_mut(&mut v, segments, g.value))
+            .zip(shape.split_seen_mut(&mut k, segments, shape.key_dim))
+            .zip(shape.split_seen_mut(&mut v, segments, g.value))
             .zip(shape.split_mut(&mut context, segments, g.value))
             .zip(shape.split_mut(&mut log_sums, segments, 1))
             .collect();
         let maxima = attention::for_each_head(tasks, |task, scratch| {
             let ((((((segment, head), q), k), v), context), log_sums) = task;
-            g.pack(head, segment, &inputs, q, k, v);
+            g.pack_queries(head, segment, inputs.query, q);
+            g.pack_keys(head, segment, &inputs, k, v);
             let head = HeadForward {
                 q,
                 k,
@@ -246,13 +254,19 @@ impl Tape<'_> {
 
 fn check_segments(segments: &[Segment], rows: usize, positions: usize) {
     let mut next = 0;
-    for segment in segments {
+    for (index, segment) in segments.iter().enumerate() {
         assert_eq!(segment.start, next, "segments without gaps");
         assert!(
-            segment.len <= positions,
-            "a segment of {} rows, positions for {positions}",
-            segment.len
+            segment.positions() <= positions,
+            "a segment of {} positions, angles for {positions}",
+            segment.positions()
         );
+        if let Some(Prefix { of, len }) = segment.prefix {
+            assert!(
+                of < index && len <= segments[of].positions(),
+                "a prefix is of a segment before, and no longer than that"
+            );
+        }
         next += segment.len;
     }
     assert_eq!(next, rows, "segments cover the batch");
@@ -305,13 +319,13 @@ impl Mla {
         let mut d_context = arena.take(self.context.len());
         let tasks: Vec<_> = heads_of(segments, g.heads)
             .zip(shape.split_mut(&mut self.q, segments, shape.key_dim))
-            .zip(shape.split(&self.k, segments, shape.key_dim))
-            .zip(shape.split(&self.v, segments, g.value))
+            .zip(shape.split_seen(&self.k, segments, shape.key_dim))
+            .zip(shape.split_seen(&self.v, segments, g.value))
             .zip(shape.split(&self.context, segments, g.value))
             .zip(shape.split(&self.log_sums, segments, 1))
             .zip(shape.split_mut(&mut d_context, segments, g.value))
-            .zip(shape.split_mut(dk, segments, shape.key_dim))
-            .zip(shape.split_mut(dv, segments, g.value))
+            .zip(shape.split_seen_mut(dk, segments, shape.key_dim))
+            .zip(shape.split_seen_mut(dv, segments, g.value))
             .collect();
         attention::for_each_head(tasks, |task, scratch| {
             let ((((((((at, q), k), v), context), log_sums), d_context), dk), dv) = task;
@@ -337,37 +351,81 @@ impl Mla {
         arena.give(d_context);
     }
 
-    /// From packed gradients to those of one segment's query rows, expanded rows and rotary keys.
-    fn unpack_gradients(&self, segment: Segment, packed: &Inputs<'_>, rows: &mut RowGradients<'_>) {
+    /// From packed gradients to those of one segment's own query rows, expanded rows and rotary keys.
+    fn unpack_own(&self, at: Place, packed: &PackedGradients<'_>, rows: &mut RowGradients<'_>) {
+        let g = &self.geometry;
+        let key_dim = g.nope + g.rope;
+        let (segment, first) = (at.segment, at.segment.first_position());
+        for head in 0..g.heads {
+            for index in 0..segment.len {
+                let from = segment.start * g.heads + head * segment.len + index;
+                let query = &mut rows.query[(index * g.heads + head) * key_dim..][..key_dim];
+                query.copy_from_slice(&packed.query[from * key_dim..][..key_dim]);
+                g.rotate(first + index, &mut query[g.nope..], true);
+            }
+        }
+        rows.expanded.fill(0.0);
+        for index in 0..segment.len {
+            let rotary = &mut rows.kv[index * (g.rank + g.rope) + g.rank..][..g.rope];
+            rotary.fill(0.0);
+            self.add_key(at, first + index, index, packed, rows);
+        }
+    }
+
+    /// Adds the gradients of the key and value at a segment's `position` to those of row `index` of `rows`.
+    fn add_key(
+        &self,
+        at: Place,
+        position: usize,
+        index: usize,
+        packed: &PackedGradients<'_>,
+        rows: &mut RowGradients<'_>,
+    ) {
         let g = &self.geometry;
         let key_dim = g.nope + g.rope;
         let expanded_dim = g.nope + g.value;
-        let kv_width = g.rank + g.rope;
+        let mut rotary = vec![0.0; g.rope];
         for head in 0..g.heads {
-            for position in 0..segment.len {
-                let first = segment.start * g.heads + head * segment.len + position;
-                let query = &mut rows.query[(position * g.heads + head) * key_dim..][..key_dim];
-                query.copy_from_slice(&packed.query[first * key_dim..][..key_dim]);
-                g.rotate(position, &mut query[g.nope..], true);
-
-                let dk = &packed.kv[first * key_dim..][..key_dim];
-                let expanded = &mut rows.expanded[(position * g.heads + head) * expanded_dim..]
-                    [..expanded_dim];
-                expanded[..g.nope].copy_from_slice(&dk[..g.nope]);
-                expanded[g.nope..].copy_from_slice(&packed.expanded[first * g.value..][..g.value]);
-                let rotary = &mut rows.kv[position * kv_width + g.rank..][..g.rope];
-                if head == 0 {
-                    rotary.copy_from_slice(&dk[g.nope..]);
-                } else {
-                    accumulate(rotary, &dk[g.nope..]);
-                }
-            }
+            let from = at.seen * g.heads + head * at.segment.positions() + position;
+            let dk = &packed.k[from * key_dim..][..key_dim];
+            let dv = &packed.v[from * g.value..][..g.value];
+            let expanded =
+                &mut rows.expanded[(index * g.heads + head) * expanded_dim..][..expanded_dim];
+            accumulate(&mut expanded[..g.nope], &dk[..g.nope]);
+            accumulate(&mut expanded[g.nope..], dv);
+            accumulate(&mut rotary, &dk[g.nope..]);
         }
-        for position in 0..segment.len {
-            let rotary = &mut rows.kv[position * kv_width + g.rank..][..g.rope];
-            g.rotate(position, rotary, true);
-        }
+        g.rotate(position, &mut rotary, true);
+        let into = &mut rows.kv[index * (g.rank + g.rope) + g.rank..][..g.rope];
+        accumulate(into, &rotary);
     }
+}
+
+/// A segment, and how many packed keys lie before its own.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    segment: Segment,
+    seen: usize,
+}
+
+fn places(segments: &[Segment]) -> Vec<Place> {
+    let mut seen = 0;
+    let place = |segment: &Segment| {
+        let place = Place {
+            segment: *segment,
+            seen,
+        };
+        seen += segment.positions();
+        place
+    };
+    segments.iter().map(place).collect()
+}
+
+/// Gradients as attention leaves them, packed `[segment][head][row][dim]`.
+struct PackedGradients<'a> {
+    query: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
 }
 
 /// Gradients of the rows of one segment.
@@ -389,14 +447,14 @@ impl Operator for Mla {
         let mut d_query = grads.arena.take(rows * query_width);
         let mut d_kv = grads.arena.take(rows * kv_width);
         let mut d_expanded = grads.arena.take(rows * self.kv_b.rows);
-        let packed = Inputs {
+        let packed = PackedGradients {
             query: &self.q,
-            kv: &dk,
-            expanded: &dv,
+            k: &dk,
+            v: &dv,
         };
+        let places = places(&self.segments);
         let split = |buffer, width| split_rows(buffer, &self.segments, width);
-        let tasks: Vec<_> = self
-            .segments
+        let tasks: Vec<_> = places
             .iter()
             .zip(split(&mut d_query, query_width))
             .zip(split(&mut d_kv, kv_width))
@@ -404,14 +462,26 @@ impl Operator for Mla {
             .collect();
         tasks
             .into_par_iter()
-            .for_each(|(((segment, query), kv), expanded)| {
+            .for_each(|(((place, query), kv), expanded)| {
                 let mut rows = RowGradients {
                     query,
                     kv,
                     expanded,
                 };
-                self.unpack_gradients(*segment, &packed, &mut rows);
+                self.unpack_own(*place, &packed, &mut rows);
             });
+        // Rows that several segments see get the gradients of all of them, one segment after the other.
+        let mut rows = RowGradients {
+            query: &mut d_query,
+            kv: &mut d_kv,
+            expanded: &mut d_expanded,
+        };
+        for place in &places {
+            for position in 0..place.segment.first_position() {
+                let row = place.segment.row(position, &self.segments);
+                self.add_key(*place, position, row, &packed, &mut rows);
+            }
+        }
         self.latent_backward(grads, &d_expanded, &mut d_kv);
         grads.add(self.query, d_query);
         grads.add(self.kv, d_kv);

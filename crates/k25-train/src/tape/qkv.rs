@@ -67,8 +67,15 @@ impl QkvGeometry {
 
 impl Tape<'_> {
     /// Softmax attention from `[rows, 3 · hidden]` (queries, keys, values, each head after head) to contexts
-    /// `[rows, hidden]`, scores scaled by 1/√head_dim.
+    /// `[rows, hidden]`, scores scaled by 1/√head_dim. Segments have no prefixes here.
     pub fn attention(&mut self, geometry: &Arc<QkvGeometry>, qkv: Act) -> Act {
+        debug_assert!(
+            geometry
+                .segments
+                .iter()
+                .all(|segment| segment.prefix.is_none()),
+            "segments of their own rows alone"
+        );
         let (rows, width) = self.shape(qkv);
         let hidden = width / 3;
         let shape = geometry.shape(hidden);

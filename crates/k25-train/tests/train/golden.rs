@@ -43,10 +43,7 @@ fn golden_batch(file: &SafetensorsFile) -> Batch {
     let segments: Vec<Segment> = ids("batch.lens")
         .into_iter()
         .map(|len| {
-            let segment = Segment {
-                start,
-                len: len as usize,
-            };
+            let segment = Segment::whole(start, len as usize);
             start += segment.len;
             segment
         })

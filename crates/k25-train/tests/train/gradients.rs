@@ -143,10 +143,7 @@ fn packed_sequences_do_not_see_each_other() {
         tokens: both.tokens[rows.clone()].to_vec(),
         targets: both.targets[rows.clone()].to_vec(),
         weights: both.weights[rows.clone()].to_vec(),
-        segments: Arc::new([Segment {
-            start: 0,
-            len: rows.len(),
-        }]),
+        segments: Arc::new([Segment::whole(0, rows.len())]),
     };
     let whole = all_gradients(&model, &both, Activations::Keep);
     let first = all_gradients(&model, &part(0..20), Activations::Keep);

@@ -5,4 +5,5 @@ mod export;
 mod golden;
 mod gradients;
 mod models;
+mod prefixes;
 mod vision;

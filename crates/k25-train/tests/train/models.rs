@@ -73,10 +73,7 @@ pub fn batch(vocab: usize, lens: &[usize], seed: u64) -> Batch {
         .iter()
         .map(|&len| {
             start += len;
-            Segment {
-                start: start - len,
-                len,
-            }
+            Segment::whole(start - len, len)
         })
         .collect();
     Batch {
