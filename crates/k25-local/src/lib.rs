@@ -30,7 +30,7 @@ pub use k25_grammar::{AnswerForm, CallRule, ConstraintError};
 pub use k25_model::fast::{ActivationFormat, DenseFormat, FastOptions, LatentFormat};
 pub use local_model::{AnswerOptions, LocalModel, LocalOptions, Prepared};
 pub use media::{FileAccess, MediaLoader};
-pub use prompt::{PreparedMedia, PromptError, PromptInput, assemble};
+pub use prompt::{PreparedMedia, PromptError, PromptInput, assemble, place_media, tokens};
 pub use runner::Execution;
 pub use source::{MediaSource, SourceError};
 pub use stop_texts::{MAX_STOP_TEXT_BYTES, MAX_STOP_TEXTS};

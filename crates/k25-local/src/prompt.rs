@@ -60,7 +60,7 @@ impl PreparedMedia {
     }
 
     /// Feature rows that it becomes; `window` as in [`assemble`].
-    pub(crate) fn tokens(&self, window: [usize; 2]) -> usize {
+    pub fn tokens(&self, window: [usize; 2]) -> usize {
         match self {
             Self::Image(item) => tokens(item, window),
             Self::Video(chunks) => chunks.iter().map(|chunk| tokens(&chunk.item, window)).sum(),
@@ -79,17 +79,31 @@ pub fn assemble(
     media: Vec<PreparedMedia>,
     window: [usize; 2],
 ) -> Result<PromptInput, PromptError> {
-    let mut media: Vec<Option<PreparedMedia>> = media.into_iter().map(Some).collect();
-    let mut items = Vec::new();
-    let segments = fill_media(prompt.segments, |kind, index| {
-        let prepared = media.get_mut(index).and_then(Option::take);
-        fill(kind, index, prepared, window, &mut items)
-    })?;
+    let (segments, items) = place_media(prompt.segments, media, window)?;
     Ok(PromptInput {
         ids: tokenizer.encode_segments(&segments),
         items,
         ends_in_reasoning: prompt.ends_in_reasoning,
     })
+}
+
+/// Puts media at their places in a rendered conversation: its segments with a pad for every feature
+/// row, and the vision items in the order of their pads. Arguments as of [`assemble`].
+///
+/// # Errors
+/// As [`assemble`].
+pub fn place_media(
+    segments: Vec<Segment>,
+    media: Vec<PreparedMedia>,
+    window: [usize; 2],
+) -> Result<(Vec<Segment>, Vec<VisionItem>), PromptError> {
+    let mut media: Vec<Option<PreparedMedia>> = media.into_iter().map(Some).collect();
+    let mut items = Vec::new();
+    let segments = fill_media(segments, |kind, index| {
+        let prepared = media.get_mut(index).and_then(Option::take);
+        fill(kind, index, prepared, window, &mut items)
+    })?;
+    Ok((segments, items))
 }
 
 /// The prompt of one medium; its items are appended to `items`.
@@ -129,7 +143,7 @@ fn fill(
 }
 
 /// Feature rows of an item, whatever its number of frames.
-pub(crate) fn tokens(item: &VisionItem, window: [usize; 2]) -> usize {
+pub fn tokens(item: &VisionItem, window: [usize; 2]) -> usize {
     let [_, rows, columns] = item.grid;
     (rows / window[0]) * (columns / window[1])
 }

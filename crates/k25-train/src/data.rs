@@ -4,6 +4,7 @@
 //! very next batch.
 
 mod document;
+mod sight;
 mod source;
 
 use crate::error::TrainError;
@@ -155,6 +156,7 @@ const SHORTEST_PREFIX: usize = 32;
 #[derive(Debug, Default)]
 pub struct Packing {
     tokens: Vec<u32>,
+    pictures: Pictures,
     targets: Vec<u32>,
     weights: Vec<f32>,
     segments: Vec<Segment>,
@@ -178,6 +180,8 @@ impl Packing {
     pub fn add(&mut self, document: &Document) {
         let prefix = self.prefix(document);
         let (first, len) = (prefix.map_or(0, |prefix| prefix.len), document.rows());
+        self.pictures
+            .append(&document.pictures, self.tokens.len() - first);
         let segment = Segment {
             start: self.tokens.len(),
             len: len - first,
@@ -196,9 +200,12 @@ impl Packing {
         self.documents.push(document.tokens.clone());
     }
 
-    /// The longest beginning that a document has in common with one before it: rows whose targets are the same too.
+    /// The longest beginning that a document has in common with one before it: rows whose targets are the same too. It ends before
+    /// the first picture, since pads are alike and pictures are not.
     fn prefix(&self, document: &Document) -> Option<Prefix> {
         let most = document.rows().checked_sub(1)?;
+        let first_picture = document.pictures.rows.first();
+        let most = first_picture.map_or(most, |rows| rows.start.min(most));
         let common = |other: &Vec<u32>| {
             let pairs = other.iter().zip(&document.tokens);
             let equal = pairs.take_while(|(a, b)| a == b).count();
@@ -213,7 +220,7 @@ impl Packing {
     pub fn finish(self) -> Batch {
         Batch {
             tokens: self.tokens,
-            pictures: Pictures::default(),
+            pictures: self.pictures,
             targets: self.targets,
             weights: self.weights,
             segments: self.segments.into(),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use k25_chat::{MessageError, TokenizerError};
+use k25_local::LocalError;
 use k25_model::{CheckpointError, LoadError};
 
 /// Why a run cannot begin, go on, or be exported.
@@ -51,6 +52,16 @@ pub enum TrainError {
         line: usize,
         /// What is wrong.
         source: MessageError,
+    },
+    /// A picture or a film of a conversation cannot be shown.
+    #[error("{} line {line}: {source}", path.display())]
+    Media {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        source: Box<LocalError>,
     },
     /// A data source has nothing to train on.
     #[error("{} holds no document of at least two tokens that fits {context} tokens\n  hint: check the file, or raise `context`", path.display())]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use k25_chat::{SpecialToken, Tokenizer};
-use k25_config::ModelConfig;
+use k25_config::{ModelConfig, VisionConfig};
 use k25_model::weights::Model;
 use serde::Serialize;
 
@@ -118,7 +118,8 @@ impl Run {
         let tokenizer = Arc::new(Tokenizer::open(&config.model.tokenizer)?);
         let mut model = start_model(&config, &tokenizer)?;
         let mut optimizer = Optimizer::new(config.optimizer, &model.params);
-        let (data, evaluations) = open_data(&config, kind, &tokenizer)?;
+        let vision = model.config.vision.clone();
+        let (data, evaluations) = open_data(&config, kind, &tokenizer, vision.as_ref())?;
         let mut progress = Progress {
             step: 0,
             optimizer_steps: 0,
@@ -472,9 +473,13 @@ fn open_data(
     config: &RunConfig,
     kind: DataKind,
     tokenizer: &Arc<Tokenizer>,
+    vision: Option<&VisionConfig>,
 ) -> Result<Opened, TrainError> {
     let context = config.run.context;
-    let open = |path: &Path| Source::open(path, kind, Arc::clone(tokenizer), context);
+    let open = |path: &Path| {
+        let source = Source::open(path, kind, Arc::clone(tokenizer), context)?;
+        Ok::<_, TrainError>(source.seeing(vision))
+    };
     let sources = config
         .data
         .iter()

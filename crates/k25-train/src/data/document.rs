@@ -3,14 +3,19 @@
 use k25_chat::{
     Conversation, Message, RenderOptions, Role, Segment, SpecialToken, Tokenizer, render,
 };
+use k25_local::{PreparedMedia, PromptError, place_media, tokens as rows_of};
+
+use crate::exec::Pictures;
 
 /// A sequence to train on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document {
     /// Its tokens, at least two.
     pub tokens: Vec<u32>,
     /// How much the prediction of each token counts; the first is never predicted.
     pub weights: Vec<f32>,
+    /// Pictures, whose features stand at the places of pads.
+    pub pictures: Pictures,
 }
 
 impl Document {
@@ -30,7 +35,11 @@ pub fn text_documents(tokenizer: &Tokenizer, text: &str, context: usize) -> Vec<
         let end = (first + context + 1).min(tokens.len());
         let tokens = tokens[first..end].to_vec();
         let weights = vec![1.0; tokens.len()];
-        documents.push(Document { tokens, weights });
+        documents.push(Document {
+            tokens,
+            weights,
+            pictures: Pictures::default(),
+        });
         first = end - 1;
     }
     documents
@@ -41,17 +50,60 @@ pub fn text_documents(tokenizer: &Tokenizer, text: &str, context: usize) -> Vec<
 /// already, the mark and `<think>` (or `<think></think>` without reasoning), does not count.
 ///
 /// The last message keeps its reasoning, as it had it when it was said. Answers before it have none any more in the prompt of a later
-/// turn; those that had some do not count, since nobody would say them without it. Pictures and films are left out of the text.
+/// turn; those that had some do not count, since nobody would say them without it. Pictures and films are the template's
+/// placeholders, of one pad, that show nothing.
 pub fn conversation_document(
     tokenizer: &Tokenizer,
     conversation: &Conversation,
     message_weights: &[f32],
 ) -> Document {
-    let segments = segments(conversation);
+    document(
+        tokenizer,
+        conversation,
+        &segments(conversation),
+        message_weights,
+    )
+}
+
+/// [`conversation_document`] with what the conversation shows: `media` in order, of which `window` patches along each side become one
+/// row.
+///
+/// # Errors
+/// Where `media` is not what the conversation shows.
+pub(super) fn seen_document(
+    tokenizer: &Tokenizer,
+    conversation: &Conversation,
+    message_weights: &[f32],
+    media: Vec<PreparedMedia>,
+    window: [usize; 2],
+) -> Result<Document, PromptError> {
+    let (segments, items) = place_media(segments(conversation), media, window)?;
+    let mut document = document(tokenizer, conversation, &segments, message_weights);
+    let pad = tokenizer.special_id(SpecialToken::MediaPad);
+    let is_pad = |(place, id): (usize, &u32)| (*id == pad).then_some(place);
+    let mut pads = document.tokens.iter().enumerate().filter_map(is_pad);
+    for item in items {
+        let rows = rows_of(&item, window);
+        // The pads of an item stand side by side.
+        let first = pads.next().expect("a pad for every row");
+        pads.by_ref().take(rows - 1).for_each(drop);
+        document.pictures.rows.push(first..first + rows);
+        document.pictures.items.push(item);
+    }
+    Ok(document)
+}
+
+fn document(
+    tokenizer: &Tokenizer,
+    conversation: &Conversation,
+    segments: &[Segment],
+    message_weights: &[f32],
+) -> Document {
     let lost = reasoning_is_lost(&conversation.messages);
     let mut document = Document {
         tokens: Vec::new(),
         weights: Vec::new(),
+        pictures: Pictures::default(),
     };
     let mut place = Place::Outside;
     let mut answers = 0;
@@ -100,7 +152,15 @@ fn segments(conversation: &Conversation) -> Vec<Segment> {
             preserve_thinking: true,
             ..options
         };
-        segments.extend(render(&Conversation::new(vec![last.clone()]), &options).segments);
+        let shown = before.iter().flat_map(Message::media).count();
+        let said = render(&Conversation::new(vec![last.clone()]), &options).segments;
+        segments.extend(said.into_iter().map(|segment| match segment {
+            Segment::Media { kind, index } => Segment::Media {
+                kind,
+                index: index + shown,
+            },
+            other => other,
+        }));
     }
     segments
 }

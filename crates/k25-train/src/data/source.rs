@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k25_chat::{Conversation, Reading, Tokenizer};
+use k25_config::VisionConfig;
+use k25_local::LocalError;
 use serde_json::Value;
 
-use super::document::{Document, conversation_document, text_documents};
+use super::document::{Document, conversation_document, seen_document, text_documents};
+use super::sight::Sight;
 use crate::error::TrainError;
 
 /// What a line of a JSONL file is.
@@ -28,6 +31,8 @@ pub struct Source {
     lines: Vec<(std::ops::Range<usize>, usize)>,
     tokenizer: Arc<Tokenizer>,
     context: usize,
+    /// Looks at pictures; `None` where the model has no tower.
+    sight: Option<Sight>,
 }
 
 /// A file of more bytes is refused: it would not fit beside the model.
@@ -69,11 +74,19 @@ impl Source {
             lines,
             tokenizer,
             context,
+            sight: None,
         };
         match source.lines.is_empty() {
             true => Err(source.empty()),
             false => Ok(source),
         }
+    }
+
+    /// The same source, whose pictures are shown to a tower of this shape. Paths in its conversations are relative to its folder.
+    pub fn seeing(mut self, vision: Option<&VisionConfig>) -> Self {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        self.sight = vision.map(|vision| Sight::new(vision, folder));
+        self
     }
 
     /// How many items there are; `None` where there is no end of them.
@@ -134,7 +147,19 @@ impl Source {
             }
         })?;
         let weights = message_weights(&self.parsed(json, line)?);
-        let document = conversation_document(&self.tokenizer, &conversation, &weights);
+        let document = match &self.sight {
+            Some(sight) if conversation.media().next().is_some() => {
+                self.shown(sight, &conversation, &weights, line)?
+            }
+            _ => Some(conversation_document(
+                &self.tokenizer,
+                &conversation,
+                &weights,
+            )),
+        };
+        let Some(document) = document else {
+            return Ok(Vec::new());
+        };
         let counts = document.weights.iter().skip(1).any(|weight| *weight != 0.0);
         let fits = document.tokens.len() >= 2 && document.rows() <= self.context;
         Ok(if counts && fits {
@@ -142,6 +167,40 @@ impl Source {
         } else {
             Vec::new()
         })
+    }
+
+    /// A conversation with its pictures; `None` where they alone are longer than the context.
+    fn shown(
+        &self,
+        sight: &Sight,
+        conversation: &Conversation,
+        weights: &[f32],
+        line: usize,
+    ) -> Result<Option<Document>, TrainError> {
+        let fault = |source: LocalError| TrainError::Media {
+            path: self.path.clone(),
+            line,
+            source: Box::new(source),
+        };
+        let Some(media) = sight.load(conversation, self.context).map_err(fault)? else {
+            return Ok(None);
+        };
+        let document = seen_document(
+            &self.tokenizer,
+            conversation,
+            weights,
+            media,
+            sight.window(),
+        )
+        .map_err(|error| fault(error.into()))?;
+        let checked = sight.check(&document.pictures.items);
+        checked.map_err(|error| TrainError::Data {
+            path: self.path.clone(),
+            line,
+            problem: error.to_string(),
+            hint: "give the picture in another size, or as a file of its own",
+        })?;
+        Ok(Some(document))
     }
 
     fn parsed(&self, json: &str, line: usize) -> Result<Value, TrainError> {

@@ -133,10 +133,11 @@ mod tests {
             for ((x, y), slope) in x.iter().zip(&y).zip(&slope) {
                 let x = f64::from(*x);
                 let difference = (exact(x + 1e-5) - exact(x - 1e-5)) / 2e-5;
-                // A few roundings of values up to 8; the differences are exact to some 1e-10.
+                // A few roundings of values up to 8, and of a gate near 1 times the up to 30 that the tanh form's derivative
+                // multiplies it by; the differences are exact to some 1e-10.
                 assert!((f64::from(*y) - exact(x)).abs() < 2e-6, "{form:?} {x}");
                 assert!(
-                    (f64::from(*slope) - difference).abs() < 2e-6,
+                    (f64::from(*slope) - difference).abs() < 5e-6,
                     "{form:?} {x}"
                 );
             }

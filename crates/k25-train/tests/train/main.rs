@@ -5,5 +5,6 @@ mod export;
 mod golden;
 mod gradients;
 mod models;
+mod pictures;
 mod prefixes;
 mod vision;

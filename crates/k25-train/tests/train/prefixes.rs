@@ -21,17 +21,17 @@ fn document(random: &mut Random, like: &Document, common: usize, len: usize) -> 
             random.unit() as f32
         });
     }
-    Document { tokens, weights }
+    Document {
+        tokens,
+        weights,
+        ..Document::default()
+    }
 }
 
 /// A conversation, a longer turn of the same, another one with the same tools, one of another kind, the first once more.
 fn documents() -> [Document; 5] {
     let mut random = Random::new(11, 0);
-    let nothing = Document {
-        tokens: Vec::new(),
-        weights: Vec::new(),
-    };
-    let first = document(&mut random, &nothing, 0, 80);
+    let first = document(&mut random, &Document::default(), 0, 80);
     let turn = document(&mut random, &first, 70, 120);
     let sibling = document(&mut random, &turn, 90, 110);
     let other = document(&mut random, &first, 20, 60);
@@ -58,7 +58,10 @@ fn apart(documents: &[Document]) -> Batch {
         weights: Vec::new(),
     };
     let mut segments = Vec::new();
-    for Document { tokens, weights } in documents {
+    for Document {
+        tokens, weights, ..
+    } in documents
+    {
         segments.push(Segment::whole(batch.tokens.len(), tokens.len() - 1));
         batch.tokens.extend(&tokens[..tokens.len() - 1]);
         batch.targets.extend(&tokens[1..]);

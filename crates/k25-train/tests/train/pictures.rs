@@ -1,0 +1,218 @@
+//! Training on conversations that show pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k25_chat::{SpecialToken, Tokenizer};
+use k25_config::ModelConfig;
+use k25_train::TrainError;
+use k25_train::arena::Arena;
+use k25_train::data::{DataKind, Mixture, Packing, Source};
+use k25_train::exec::{Activations, Batch, Geometry, evaluate, gradient};
+use k25_train::model::TrainModel;
+use k25_train::optimizer::{Optimizer, OptimizerConfig};
+use k25_train::random::Random;
+
+use crate::models::tiny_config_that_sees;
+
+const COLOURS: [(&str, [u8; 3]); 3] = [
+    ("red", [220, 30, 30]),
+    ("green", [30, 200, 40]),
+    ("blue", [30, 50, 220]),
+];
+
+/// A picture of one colour, uncompressed (BMP, 24 bits, rows from the bottom).
+fn bmp(side: usize, [red, green, blue]: [u8; 3]) -> Vec<u8> {
+    let row = [blue, green, red].repeat(side);
+    assert!(row.len().is_multiple_of(4), "rows are padded to four bytes");
+    let size = row.len() * side;
+    let mut file = b"BM".to_vec();
+    for number in [54 + size, 0, 54, 40, side, side] {
+        file.extend((number as u32).to_le_bytes());
+    }
+    file.extend([1, 0, 24, 0]);
+    for number in [0, size, 0, 0, 0, 0] {
+        file.extend((number as u32).to_le_bytes());
+    }
+    file.extend(row.repeat(side));
+    file
+}
+
+/// Shades of a colour.
+fn shade(colour: [u8; 3], random: &mut Random) -> [u8; 3] {
+    colour.map(|level| {
+        level
+            .saturating_add(random.below(41) as u8)
+            .saturating_sub(20)
+    })
+}
+
+/// A file of conversations about pictures beside it: `count` of every colour.
+fn conversations(dir: &Path, name: &str, count: usize, seed: u64) -> PathBuf {
+    let mut random = Random::new(seed, 0);
+    let mut lines = String::new();
+    for index in 0..count {
+        for (colour, levels) in COLOURS {
+            let picture = format!("{name}-{colour}-{index}.bmp");
+            fs::write(dir.join(&picture), bmp(28, shade(levels, &mut random))).expect("a picture");
+            let line = serde_json::json!({ "messages": [
+                { "role": "user", "content": [
+                    { "type": "image_url", "image_url": { "url": picture } },
+                    { "type": "text", "text": "Colour?" } ] },
+                { "role": "assistant", "content": colour },
+            ] });
+            lines.push_str(&format!("{line}\n"));
+        }
+    }
+    let path = dir.join(format!("{name}.jsonl"));
+    fs::write(&path, lines).expect("a file");
+    path
+}
+
+fn config(tokenizer: &Tokenizer) -> ModelConfig {
+    let mut config = tiny_config_that_sees();
+    config.text.vocab_size = tokenizer.vocab_size() as usize;
+    config.text.num_hidden_layers = 2;
+    let vision = config.vision.as_mut().expect("a tower");
+    vision.patch_size = 14;
+    config
+}
+
+fn source(path: &Path, tokenizer: &Arc<Tokenizer>, config: &ModelConfig) -> Source {
+    let source = Source::open(path, DataKind::Conversations, Arc::clone(tokenizer), 128);
+    source.expect("a source").seeing(config.vision.as_ref())
+}
+
+/// A batch of one conversation of each colour.
+fn all_colours(source: &Source) -> Batch {
+    let mut packing = Packing::default();
+    for item in 0..COLOURS.len() as u64 {
+        for document in source.documents(item).expect("documents") {
+            packing.add(&document);
+        }
+    }
+    packing.finish()
+}
+
+/// Some steps on pictures of three colours: the loss on other shades falls to almost nothing, and rises above a blind
+/// guess's when each picture is exchanged for one of another colour. So it is the picture that decides.
+#[test]
+fn a_tiny_model_learns_to_tell_colours_apart() {
+    let tokenizer = Arc::new(Tokenizer::synthetic(300).expect("a tokenizer"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = config(&tokenizer);
+    let open = |name, count, seed| {
+        let path = conversations(dir.path(), name, count, seed);
+        source(&path, &tokenizer, &config)
+    };
+    let mut data = Mixture::new(vec![(open("train", 8, 1), 1.0)], 1);
+    let held_out = all_colours(&open("held-out", 1, 2));
+    let pad = tokenizer.special_id(SpecialToken::MediaPad);
+    for (item, rows) in held_out.pictures.items.iter().zip(&held_out.pictures.rows) {
+        assert_eq!((item.grid, rows.len()), ([1, 2, 2], 1));
+        assert_eq!(held_out.tokens[rows.start], pad);
+    }
+
+    let mut model = TrainModel::fresh(config.clone(), 1);
+    let mut optimizer = Optimizer::new(OptimizerConfig::default(), &model.params);
+    let geometry = Geometry::new(&config.text, 128);
+    let mut arena = Arena::new();
+    for _ in 0..60 {
+        let batch = data.next_batch(256).expect("a batch");
+        let weight: f32 = batch.weights.iter().sum();
+        let mut grads = vec![0.0; model.params.len()];
+        let keep = Activations::Keep;
+        let divisor = f64::from(weight);
+        gradient(
+            &model, &geometry, &batch, keep, divisor, &mut grads, &mut arena,
+        );
+        optimizer.step(&mut model.params, &grads, 5e-3);
+    }
+    let mut loss = |batch: &Batch| evaluate(&model, &geometry, batch, &mut arena).0.loss;
+    let right = loss(&held_out);
+    let mut exchanged = held_out.clone();
+    exchanged.pictures.items.rotate_left(1);
+    let wrong = loss(&exchanged);
+    assert!(right < 0.1 && wrong > 1.0, "{right} and {wrong}");
+}
+
+/// Conversations that begin alike share the rows up to their pictures and no pad behind: the loss is that of each alone.
+#[test]
+fn a_common_beginning_ends_before_the_picture() {
+    let tokenizer = Arc::new(Tokenizer::synthetic(300).expect("a tokenizer"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = config(&tokenizer);
+    let path = conversations(dir.path(), "alike", 1, 3);
+    let text = fs::read_to_string(&path).expect("a file");
+    let system = r#"{"messages":[{"role":"system","content":"Say which colour the picture has, and nothing else."},"#;
+    fs::write(&path, text.replace(r#"{"messages":["#, system)).expect("a file");
+    let source = source(&path, &tokenizer, &config);
+    let together = all_colours(&source);
+    let shared: Vec<_> = together
+        .segments
+        .iter()
+        .map(|segment| segment.prefix)
+        .collect();
+    assert!(shared[0].is_none() && shared[1].is_some() && shared[2].is_some());
+    let pad = tokenizer.special_id(SpecialToken::MediaPad);
+    let pads: Vec<_> = together
+        .pictures
+        .rows
+        .iter()
+        .map(|rows| rows.start)
+        .collect();
+    assert!(pads.iter().all(|row| together.tokens[*row] == pad));
+    assert_eq!(pads.len(), COLOURS.len());
+
+    let model = TrainModel::fresh(config.clone(), 1);
+    let geometry = Geometry::new(&config.text, 128);
+    let loss = |batch: &Batch| {
+        let stats = evaluate(&model, &geometry, batch, &mut Arena::new()).0;
+        stats.loss * stats.weight
+    };
+    let apart: f64 = (0..COLOURS.len() as u64)
+        .map(|item| {
+            let mut packing = Packing::default();
+            packing.add(&source.documents(item).expect("documents")[0]);
+            loss(&packing.finish())
+        })
+        .sum();
+    // Sums of some tens of terms in another order.
+    assert!((loss(&together) - apart).abs() < 1e-4 * apart);
+}
+
+#[test]
+fn a_picture_that_is_not_there_is_named_with_its_line() {
+    let tokenizer = Arc::new(Tokenizer::synthetic(300).expect("a tokenizer"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = config(&tokenizer);
+    let path = conversations(dir.path(), "gone", 1, 1);
+    fs::remove_file(dir.path().join("gone-green-0.bmp")).expect("removed");
+    let source = source(&path, &tokenizer, &config);
+    assert_eq!(source.documents(0).expect("a document").len(), 1);
+    let error = source.documents(1).expect_err("no picture");
+    assert!(matches!(error, TrainError::Media { line: 2, .. }));
+    let message = error.to_string();
+    assert!(message.contains("gone-green-0.bmp"), "{message}");
+}
+
+/// Without a tower a picture is one pad that shows nothing; with one, a conversation whose pictures are longer than the context is left out.
+#[test]
+fn pictures_that_nobody_sees_are_pads_and_too_long_ones_are_left_out() {
+    let tokenizer = Arc::new(Tokenizer::synthetic(300).expect("a tokenizer"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = config(&tokenizer);
+    let path = conversations(dir.path(), "large", 1, 1);
+    let blind = source(&path, &tokenizer, &config).seeing(None);
+    let documents = blind.documents(0).expect("documents");
+    assert!(documents[0].pictures.is_empty());
+    let pad = tokenizer.special_id(SpecialToken::MediaPad);
+    let pads = documents[0].tokens.iter().filter(|id| **id == pad);
+    assert_eq!(pads.count(), 1);
+
+    // 336 / 28 rows and columns: 144 of 128.
+    fs::write(dir.path().join("large-red-0.bmp"), bmp(336, [1, 2, 3])).expect("a picture");
+    let documents = source(&path, &tokenizer, &config).documents(0);
+    assert!(documents.expect("no fault").is_empty());
+}
