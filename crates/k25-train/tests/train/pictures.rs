@@ -1,18 +1,22 @@
 //! Training on conversations that show pictures.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k25_chat::{SpecialToken, Tokenizer};
 use k25_config::ModelConfig;
+use k25_model::weights::Model;
 use k25_train::TrainError;
 use k25_train::arena::Arena;
 use k25_train::data::{DataKind, Mixture, Packing, Source};
 use k25_train::exec::{Activations, Batch, Geometry, evaluate, gradient};
+use k25_train::export::export;
 use k25_train::model::TrainModel;
 use k25_train::optimizer::{Optimizer, OptimizerConfig};
 use k25_train::random::Random;
+use k25_train::run::{Run, trained};
 
 use crate::models::tiny_config_that_sees;
 
@@ -180,6 +184,70 @@ fn a_common_beginning_ends_before_the_picture() {
         .sum();
     // Sums of some tens of terms in another order.
     assert!((loss(&together) - apart).abs() < 1e-4 * apart);
+}
+
+/// A run of one step, and the model it ends with.
+fn run(dir: &Path, name: &str, kind: DataKind, model: &str, data: &str) -> TrainModel {
+    let text = format!(
+        "[model]\ntokenizer = \"vocabulary\"\nseed = 5\n{model}\n\
+         [run]\nsteps = 1\nbatch_tokens = 128\ncontext = 64\n\
+         [schedule]\npeak = 1e-3\n[[data]]\npath = \"{data}\"\n"
+    );
+    let (config, out) = (dir.join(format!("{name}.toml")), dir.join(name));
+    fs::write(&config, text).expect("a file");
+    let mut run = Run::open(&config, kind, &out).expect("a run opens");
+    run.run(&mut |_| ControlFlow::Continue(())).expect("a step");
+    let (_, model) = trained(&out).expect("a trained model");
+    assert_eq!(model.params.values(), run.model().params.values());
+    model
+}
+
+/// A model of text, exported or as its run left it, gets a tower, is trained on pictures, and is exported with it; one with a tower
+/// keeps it through training on text.
+#[test]
+fn a_model_of_text_learns_to_see() {
+    let tokenizer = Tokenizer::synthetic(300).expect("a tokenizer");
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    fs::create_dir(dir.join("vocabulary")).expect("a folder");
+    tokenizer
+        .write(dir.join("vocabulary"))
+        .expect("a vocabulary");
+    let mut config = config(&tokenizer);
+    let write = |name: &str, config: &ModelConfig| {
+        fs::write(dir.join(name), config.to_checkpoint_json()).expect("a file");
+    };
+    write("seeing.json", &config);
+    config.vision = None;
+    write("blind.json", &config);
+    conversations(dir, "colours", 2, 4);
+    fs::write(dir.join("text.jsonl"), "{\"text\": \"red green blue\"}\n").expect("a file");
+
+    let (text, sft) = (DataKind::Text, DataKind::Conversations);
+    let blind = run(dir, "blind", text, "config = \"blind.json\"", "text.jsonl");
+    assert!(blind.vision.is_none());
+    export(&blind, None, &dir.join("blind-model")).expect("an export");
+
+    let from_checkpoint = "config = \"seeing.json\"\nstart_from = \"blind-model\"";
+    let seeing = run(dir, "seeing", sft, from_checkpoint, "colours.jsonl");
+    export(&seeing, None, &dir.join("seeing-model")).expect("an export");
+    let from_run = "config = \"seeing.json\"\ncontinue_run = \"blind\"";
+    let other = run(dir, "other", sft, from_run, "colours.jsonl");
+    assert!(seeing.vision.is_some() && other.vision.is_some());
+
+    let exported = Model::open(dir.join("seeing-model")).expect("a checkpoint");
+    let loaded = TrainModel::from_checkpoint(&exported);
+    let from_seeing = "config = \"seeing.json\"\nstart_from = \"seeing-model\"";
+    let kept = run(dir, "kept", text, from_seeing, "text.jsonl");
+    let first = kept.params.text_len();
+    assert_eq!(
+        kept.params.values()[first..],
+        loaded.params.values()[first..]
+    );
+    assert_ne!(
+        kept.params.values()[..first],
+        loaded.params.values()[..first]
+    );
 }
 
 #[test]
