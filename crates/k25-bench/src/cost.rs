@@ -1,5 +1,6 @@
 //! Bytes and operations that a pass cannot do without: the floor under its time.
 
+use k25_kernels::Weights;
 use k25_model::fast::{FastModel, LatentFormat, PagedLatents};
 use k25_model::linear::Linear;
 use k25_model::weights::{FeedForward, LayerWeights, Mlp, MoeWeights, QueryWeights};
@@ -33,10 +34,10 @@ impl Cost {
     fn add_matrix(&mut self, matrix: &Linear, rows: f64, share: f64) {
         self.bytes += matrix.byte_len() as f64 * share;
         let ops = 2.0 * rows * matrix.out_features() as f64 * matrix.in_features() as f64;
-        match matrix {
-            Linear::Int4(_) => self.int4_ops += ops,
-            Linear::Int8(_) => self.int8_ops += ops,
-            Linear::Bf16(_) | Linear::F32(_) => self.f32_ops += ops,
+        match matrix.kernel_view() {
+            Weights::Int4(_) => self.int4_ops += ops,
+            Weights::Int8(_) => self.int8_ops += ops,
+            Weights::Dense(_) => self.f32_ops += ops,
         }
     }
 

@@ -38,6 +38,7 @@ pub fn open_with(dir: &Path, args: &OpenArgs, files: FileAccess) -> Result<(Loca
     }
     let options = LocalOptions {
         tokenizer: args.tokenizer.clone(),
+        adapter: args.adapter.clone(),
         execution: match args.execution {
             args::Execution::Fast => Execution::Fast,
             args::Execution::Reference => Execution::Reference,

@@ -209,6 +209,10 @@ pub struct OpenArgs {
     /// Folder of the tokenizer, if it is not in the checkpoint's
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
+    /// Folder of a LoRA adapter in PEFT's layout, as `k25 train export` writes it: computed beside the
+    /// checkpoint's matrices, which stay as they are stored
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// How to compute
     #[arg(long, value_name = "HOW", default_value = "fast")]
     pub execution: Execution,

@@ -8,8 +8,8 @@ use k25_config::ConfigError;
 use k25_engine::AdmissionError;
 use k25_engine::engine::EngineStopped;
 use k25_grammar::{ConstraintError, VocabularyError};
-use k25_model::LoadError;
 use k25_model::media::MediaError;
+use k25_model::{AdapterError, LoadError};
 use thiserror::Error;
 
 use crate::prompt::PromptError;
@@ -30,6 +30,9 @@ pub enum LocalError {
     /// The checkpoint.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// `preprocessor_config.json` or `generation_config.json`.
     #[error(transparent)]
     Config(#[from] ConfigError),

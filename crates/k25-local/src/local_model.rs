@@ -16,6 +16,7 @@ use k25_engine::{
 use k25_grammar::{
     AnswerForm, AnswerGrammar, CallRule, Constraint, Grammars, Opening, VocabularyError,
 };
+use k25_model::LoraAdapter;
 use k25_model::fast::{FastOptions, LatentFormat, PagedLatents};
 use k25_model::media::{ImageLimits, VideoLimits};
 use k25_model::vision::VisionItem;
@@ -51,6 +52,8 @@ const MAX_SEQUENCES: usize = 32;
 pub struct LocalOptions {
     /// Folder of the tokenizer, where it is not the checkpoint's.
     pub tokenizer: Option<PathBuf>,
+    /// Folder of an adapter in PEFT's layout that is put on the checkpoint's matrices.
+    pub adapter: Option<PathBuf>,
     /// How the model is computed.
     pub execution: Execution,
     /// What the fast execution computes with; exact unless said otherwise.
@@ -212,7 +215,10 @@ impl LocalModel {
     /// If a file is not as it should be, the files do not fit each other, or an option cannot work.
     pub fn open(dir: impl AsRef<Path>, options: &LocalOptions) -> Result<Self, LocalError> {
         let dir = dir.as_ref();
-        let model = Model::open(dir)?;
+        let mut model = Model::open(dir)?;
+        if let Some(adapter) = &options.adapter {
+            model.adapt(&LoraAdapter::open(adapter)?)?;
+        }
         let config = Arc::clone(&model.config);
         let tokenizer = open_tokenizer(options.tokenizer.as_deref().unwrap_or(dir), &config)?;
         let stop_ids = stop_ids(dir, &config, &tokenizer)?;

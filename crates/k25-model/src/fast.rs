@@ -9,6 +9,7 @@ mod attention;
 mod cache;
 mod model;
 mod moe;
+mod products;
 mod residency;
 mod vision;
 
@@ -23,6 +24,7 @@ use std::ops::Range;
 use k25_config::TextConfig;
 use k25_kernels::{Isa, Pool, Product, Rows as RowSet, multiply};
 
+use self::products::Products;
 use crate::exec::{Exec, InputRow};
 use crate::linear::Linear;
 use crate::rows::Rows;
@@ -92,35 +94,22 @@ impl<'a> Fast<'a> {
         multiply(self.pool, self.isa, products);
     }
 
-    /// One product, its activations in the form that the weights ask for.
-    fn product_into<'p>(
-        &self,
-        weight: &'p Linear,
-        x: &'p Act,
-        rows: RowSet<'p>,
-        y: &'p mut [f32],
-    ) -> Product<'p> {
-        let weights = weight.kernel_view();
-        let x = self.activations_for(weights, x);
-        Product {
-            weights,
-            x,
-            rows,
-            y,
-        }
-    }
-
     /// `x · Wᵀ` for all rows.
     fn product(&self, weight: &Linear, x: &Act) -> Rows {
         let mut y = Rows::zeros(x.rows().len(), weight.out_features());
-        let rows = RowSet::Range(0..x.rows().len());
-        self.multiply(&mut [self.product_into(weight, x, rows, y.values_mut())]);
+        let mut products = Products::default();
+        products.push(self, weight, x, all_rows(x), y.values_mut());
+        products.run(self);
         y
     }
 
     fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
         k25_kernels::silu_mul(self.pool, self.isa, gate.values_mut(), up.values());
     }
+}
+
+fn all_rows(x: &Act) -> RowSet<'static> {
+    RowSet::Range(0..x.rows().len())
 }
 
 impl Exec for Fast<'_> {
@@ -172,10 +161,10 @@ impl Exec for Fast<'_> {
             Rows::zeros(rows, mlp.gate.out_features()),
             Rows::zeros(rows, mlp.up.out_features()),
         );
-        self.multiply(&mut [
-            self.product_into(&mlp.gate, x, RowSet::Range(0..rows), gate.values_mut()),
-            self.product_into(&mlp.up, x, RowSet::Range(0..rows), up.values_mut()),
-        ]);
+        let mut products = Products::default();
+        products.push(self, &mlp.gate, x, all_rows(x), gate.values_mut());
+        products.push(self, &mlp.up, x, all_rows(x), up.values_mut());
+        products.run(self);
         self.silu_mul(&mut gate, &up);
         Act::new(self.product(&mlp.down, &Act::new(gate)))
     }

@@ -1,5 +1,6 @@
 //! A K2.5-family checkpoint and its forward pass.
 
+pub mod adapter;
 pub mod checkpoint;
 pub mod exec;
 pub mod fast;
@@ -18,6 +19,7 @@ pub mod text;
 pub mod vision;
 pub mod weights;
 
+pub use adapter::{AdapterError, LoraAdapter};
 pub use checkpoint::{Checkpoint, CheckpointError, SafetensorsFile};
 pub use inspect::Inspection;
 pub use load::LoadError;

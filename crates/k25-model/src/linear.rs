@@ -21,6 +21,25 @@ pub enum Linear {
     Int4(PackedInt4),
     /// int8 with one scale per row and 128 columns: made by us at load, never stored.
     Int8(Arc<Int8Matrix>),
+    /// Any of the others, and an adapter on top.
+    Adapted(Arc<Adapted>),
+}
+
+/// A matrix `W` with an adapter: `W + B · A`.
+#[derive(Debug)]
+pub struct Adapted {
+    /// `W`, which has no adapter itself.
+    pub base: Linear,
+    /// `B` and `A`.
+    pub low_rank: LowRank,
+}
+
+/// Two thin matrices whose product is added to a matrix (LoRA).
+#[derive(Debug, Clone)]
+pub struct LowRank {
+    rank: usize,
+    a: Vec<f32>,
+    b: Vec<f32>,
 }
 
 /// A dense matrix `[out, in]` in its stored type.
@@ -57,6 +76,7 @@ impl Linear {
             Self::Bf16(dense) | Self::F32(dense) => dense.out_features,
             Self::Int4(packed) => packed.out_features,
             Self::Int8(matrix) => matrix.shape().0,
+            Self::Adapted(adapted) => adapted.base.out_features(),
         }
     }
 
@@ -66,6 +86,7 @@ impl Linear {
             Self::Bf16(dense) | Self::F32(dense) => dense.in_features,
             Self::Int4(packed) => packed.in_features,
             Self::Int8(matrix) => matrix.shape().1,
+            Self::Adapted(adapted) => adapted.base.in_features(),
         }
     }
 
@@ -76,6 +97,23 @@ impl Linear {
             Self::F32(_) => "F32",
             Self::Int4(_) => "INT4 g32",
             Self::Int8(_) => "INT8 g128",
+            Self::Adapted(adapted) => adapted.base.storage(),
+        }
+    }
+
+    /// The matrix without its adapter.
+    pub fn stored(&self) -> &Self {
+        match self {
+            Self::Adapted(adapted) => &adapted.base,
+            other => other,
+        }
+    }
+
+    /// What is added to it.
+    pub fn adapter(&self) -> Option<&LowRank> {
+        match self {
+            Self::Adapted(adapted) => Some(&adapted.low_rank),
+            _ => None,
         }
     }
 
@@ -83,6 +121,7 @@ impl Linear {
     pub fn byte_len(&self) -> usize {
         match self {
             Self::Int8(matrix) => matrix.bytes(),
+            Self::Adapted(adapted) => adapted.base.byte_len() + adapted.low_rank.byte_len(),
             _ => self.tensors().map(|tensor| tensor.bytes().len()).sum(),
         }
     }
@@ -98,10 +137,10 @@ impl Linear {
     }
 
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        let (first, second) = match self {
+        let (first, second) = match self.stored() {
             Self::Bf16(dense) | Self::F32(dense) => (Some(&dense.values), None),
             Self::Int4(int4) => (Some(&int4.packed), Some(&int4.scales)),
-            Self::Int8(_) => (None, None),
+            Self::Int8(_) | Self::Adapted(_) => (None, None),
         };
         first.into_iter().chain(second)
     }
@@ -123,6 +162,10 @@ impl Linear {
             }
             Self::Int4(packed) => packed.row_to_f32(row, into),
             Self::Int8(matrix) => matrix.row_to_f32(row, into),
+            Self::Adapted(adapted) => {
+                adapted.base.row_to_f32(row, into);
+                adapted.low_rank.add_row(row, into);
+            }
         }
     }
 
@@ -141,10 +184,14 @@ impl Linear {
                 )))
             }
             Self::Int4(_) | Self::Int8(_) => self.clone(),
+            Self::Adapted(adapted) => Self::Adapted(Arc::new(Adapted {
+                base: adapted.base.to_int8(),
+                low_rank: adapted.low_rank.clone(),
+            })),
         }
     }
 
-    /// The matrix as the kernels read it.
+    /// The matrix without its adapter, as the kernels read it.
     pub fn kernel_view(&self) -> Weights<'_> {
         let (rows, cols) = (self.out_features(), self.in_features());
         // The loader has checked every length against the shape.
@@ -161,8 +208,65 @@ impl Linear {
                     .expect(checked),
             ),
             Self::Int8(matrix) => Weights::Int8(matrix),
+            Self::Adapted(adapted) => adapted.base.kernel_view(),
         }
     }
+}
+
+impl LowRank {
+    /// `a` is `[rank, in]` and `b` `[out, rank]`, both row-major, the adapter's scale multiplied into one of them.
+    ///
+    /// # Panics
+    /// Where `rank` is 0, or does not divide both lengths.
+    pub fn new(rank: usize, a: Vec<f32>, b: Vec<f32>) -> Self {
+        let is_whole = rank > 0 && a.len().is_multiple_of(rank) && b.len().is_multiple_of(rank);
+        assert!(is_whole, "halves of an adapter of rank {rank}");
+        Self { rank, a, b }
+    }
+
+    /// Width between the halves.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Width of the input.
+    pub fn in_features(&self) -> usize {
+        self.a.len() / self.rank
+    }
+
+    /// Width of the result.
+    pub fn out_features(&self) -> usize {
+        self.b.len() / self.rank
+    }
+
+    /// Bytes of both halves.
+    pub fn byte_len(&self) -> usize {
+        size_of_val(self.a.as_slice()) + size_of_val(self.b.as_slice())
+    }
+
+    /// `A` as the kernels read it.
+    pub fn a(&self) -> Weights<'_> {
+        dense(&self.a, self.rank, self.in_features())
+    }
+
+    /// `B` as the kernels read it.
+    pub fn b(&self) -> Weights<'_> {
+        dense(&self.b, self.out_features(), self.rank)
+    }
+
+    /// Adds row `row` of `B · A`.
+    fn add_row(&self, row: usize, into: &mut [f32]) {
+        let factors = &self.b[row * self.rank..(row + 1) * self.rank];
+        for (factor, a) in factors.iter().zip(self.a.chunks_exact(into.len())) {
+            for (into, a) in into.iter_mut().zip(a) {
+                *into += factor * a;
+            }
+        }
+    }
+}
+
+fn dense(values: &[f32], rows: usize, cols: usize) -> Weights<'_> {
+    Weights::Dense(kernels::Dense::f32(values, rows, cols).expect("halves of this shape"))
 }
 
 impl PackedInt4 {

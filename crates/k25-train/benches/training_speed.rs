@@ -197,7 +197,7 @@ impl Decoder {
         let weights = vec![1.0 / tokens.len() as f32; tokens.len()];
         let gradients = HeadGradients {
             x: &mut dx,
-            head: &mut grads[self.head.range()],
+            params: grads,
             weights: &weights,
         };
         let loss = cross_entropy(

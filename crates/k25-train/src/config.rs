@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::lora::{LoraSection, MAX_RANK};
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::Schedule;
 
@@ -22,6 +23,9 @@ pub struct RunConfig {
     /// Optimisers.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// Adapters in place of the model's own values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSection>,
     /// What it is trained on.
     pub data: Vec<DataSection>,
     /// What it is measured on and never trained on.
@@ -40,7 +44,8 @@ pub struct ModelSection {
     /// Folder of a checkpoint to start from.
     #[serde(default)]
     pub start_from: Option<PathBuf>,
-    /// Folder of a run to start from, with its unrounded values. Its shape must be the same but for the positions.
+    /// Folder of a run to start from, with its unrounded values. Its shape must be the same but for the positions. With `[lora]` it
+    /// is a run of the same adapters, beside `start_from`.
     #[serde(default)]
     pub continue_run: Option<PathBuf>,
     /// Decides fresh values and the order of the data.
@@ -210,10 +215,46 @@ impl RunConfig {
         )?;
         let both = self.model.start_from.is_some() && self.model.continue_run.is_some();
         must(
-            !both,
+            !both || self.lora.is_some(),
             "model.start_from and model.continue_run exclude each other",
-            "keep one of them",
-        )
+            "keep one of them; only a run with [lora] has a base and adapters to go on with",
+        )?;
+        match &self.lora {
+            Some(lora) => self.check_lora(lora),
+            None => Ok(()),
+        }
+    }
+
+    fn check_lora(&self, lora: &LoraSection) -> Result<(), Fault> {
+        let fault = |problem: &str, hint| Err((problem.to_owned(), hint));
+        if self.model.start_from.is_none() {
+            return fault(
+                "there is [lora], and no model.start_from",
+                "name the folder of the checkpoint that adapters are trained for",
+            );
+        }
+        if self.run.quantize_from.is_some() {
+            return fault(
+                "run.quantize_from does not go with [lora]",
+                "leave it out: the base stays as its checkpoint stores it, INT4 experts among it",
+            );
+        }
+        if !(1..=MAX_RANK).contains(&lora.rank) {
+            return fault("lora.rank is not between 1 and 4096", "8 to 64 are usual");
+        }
+        if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
+            return fault(
+                "lora.alpha is no positive number",
+                "twice the rank is usual",
+            );
+        }
+        if lora.targets.is_empty() {
+            return fault(
+                "lora.targets is empty",
+                "name matrices such as o_proj, or leave it out for those of attention",
+            );
+        }
+        Ok(())
     }
 }
 

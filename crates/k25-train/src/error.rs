@@ -107,6 +107,18 @@ pub enum TrainError {
         /// What happened.
         problem: String,
     },
+    /// The checkpoint that adapters belong to cannot be opened.
+    #[error(
+        "the base model {} cannot be opened: {source}\n  hint: adapters need the checkpoint that model.start_from names: put it \
+         back there",
+        dir.display()
+    )]
+    Base {
+        /// The folder that the configuration names.
+        dir: PathBuf,
+        /// What is wrong with it.
+        source: Box<LoadError>,
+    },
     /// The tokenizer cannot be read.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

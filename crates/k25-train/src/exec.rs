@@ -15,6 +15,7 @@ use crate::params::Param;
 use crate::tape::{Act, Tape};
 use crate::tape::{HeadGradients, cross_entropy};
 use crate::tape::{MlaGeometry, Segments};
+use crate::values::Values;
 
 mod pictures;
 
@@ -90,7 +91,7 @@ pub struct Train<'a> {
 impl<'a> Train<'a> {
     /// An execution for rows of `segments`, over these parameter values.
     pub fn new(
-        params: &'a [f32],
+        params: impl Into<Values<'a>>,
         geometry: &'a Geometry,
         segments: Segments,
         arena: &'a mut Arena,
@@ -119,7 +120,8 @@ impl<'a> Train<'a> {
         let mut exec = VisionTrain::new(&mut self.tape);
         let features = vision::encode(&mut exec, config, weights, &pictures.items)
             .expect("pictures are checked against the tower when they are read");
-        self.features = Some(features);
+        // A tower under adapters is not trained: its features are an input like any other.
+        self.features = (!model.is_adapted()).then_some(features);
         self.tape.data(features).to_vec()
     }
 
@@ -241,7 +243,7 @@ pub fn evaluate(
     arena: &mut Arena,
 ) -> (PassStats, HeadLoss) {
     let wanted = wanted_rows(batch);
-    let params = model.params.effective();
+    let params = model.params.read();
     let mut train = Train::new(params, geometry, Arc::clone(&batch.segments), arena);
     let normed = hidden_states(&mut train, model, batch, &wanted);
     let x = train.tape.data(normed).to_vec();
@@ -264,7 +266,7 @@ pub fn logits(
     arena: &mut Arena,
 ) -> Vec<f32> {
     let mut train = Train::new(
-        model.params.effective(),
+        model.params.read(),
         geometry,
         Arc::clone(&batch.segments),
         arena,
@@ -338,9 +340,8 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn train<'t>(&'t self, arena: &'t mut Arena) -> Train<'t> {
-        let params = self.model.params.effective();
         Train::new(
-            params,
+            self.model.params.read(),
             self.geometry,
             Arc::clone(&self.batch.segments),
             arena,
@@ -370,10 +371,10 @@ impl Pass<'_> {
         let mut dx = arena.take(x.len());
         let gradients = HeadGradients {
             x: &mut dx,
-            head: &mut grads[head.range()],
+            params: grads,
             weights: &factors,
         };
-        let params = self.model.params.effective();
+        let params = self.model.params.read();
         let loss = cross_entropy(params, head, x, &targets, Some(gradients), arena);
         (loss, weights, dx)
     }

@@ -23,12 +23,26 @@ const SHARD: &str = "model-00001-of-000001.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exported {
     /// Tensors.
     pub tensors: usize,
     /// Bytes of their values.
     pub bytes: usize,
+}
+
+impl Exported {
+    pub(crate) fn of(tensors: &[Stored<'_>]) -> Self {
+        Self {
+            tensors: tensors.len(),
+            bytes: tensors.iter().map(|tensor| tensor.bytes.len()).sum(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.tensors += other.tensors;
+        self.bytes += other.bytes;
+    }
 }
 
 /// Writes `model` into `dir`, which is new or empty: routed experts as INT4 in groups of 32, the rest as bf16, with the tokenizer's
@@ -43,13 +57,13 @@ pub fn export(
 ) -> Result<Exported, TrainError> {
     create_empty(dir)?;
     let tensors = tensors(model);
-    let bytes = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
+    let exported = Exported::of(&tensors);
     safetensors::write(&dir.join(SHARD), &tensors)?;
     let map: Map<String, Value> = tensors
         .iter()
         .map(|tensor| (tensor.name.clone(), json!(SHARD)))
         .collect();
-    let index = json!({ "metadata": { "total_size": bytes }, "weight_map": map });
+    let index = json!({ "metadata": { "total_size": exported.bytes }, "weight_map": map });
     write_text(&dir.join(INDEX), &format!("{index:#}\n"))?;
     if let Some(from) = tokenizer {
         for name in [TIKTOKEN_FILE, TOKENIZER_CONFIG_FILE] {
@@ -69,13 +83,10 @@ pub fn export(
         Quantization::None
     };
     write_text(&dir.join("config.json"), &config.to_checkpoint_json())?;
-    Ok(Exported {
-        tensors: tensors.len(),
-        bytes,
-    })
+    Ok(exported)
 }
 
-fn create_empty(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn create_empty(dir: &Path) -> Result<(), TrainError> {
     fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
     match fs::read_dir(dir)
         .map_err(TrainError::io("list", dir))?
@@ -88,7 +99,7 @@ fn create_empty(dir: &Path) -> Result<(), TrainError> {
     }
 }
 
-fn write_text(path: &Path, text: &str) -> Result<(), TrainError> {
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), TrainError> {
     fs::write(path, text).map_err(TrainError::io("write", path))
 }
 
@@ -118,6 +129,15 @@ fn parameter(model: &TrainModel, entry: &Entry) -> Vec<Stored<'static>> {
         bytes: Cow::Owned(bytes),
     };
     match entry.storage {
+        Storage::F32 => {
+            let bytes = bytemuck::cast_slice(values).to_vec();
+            vec![stored(
+                entry.part.name.clone(),
+                "F32",
+                &entry.part.shape,
+                bytes,
+            )]
+        }
         Storage::Bf16 => {
             let bits: Vec<u16> = values
                 .iter()

@@ -71,6 +71,30 @@ impl<'a> Mat<'a> {
         }
     }
 
+    /// The values that it lies in.
+    pub fn values(self) -> &'a [f32] {
+        self.values
+    }
+
+    /// How many rows it has.
+    pub fn row_count(self) -> usize {
+        self.rows
+    }
+
+    /// Columns `first..first + count`.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn cols(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.cols, "columns of a matrix");
+        let start = (first * self.col_stride).min(self.values.len());
+        Self {
+            values: &self.values[start..],
+            cols: count,
+            ..self
+        }
+    }
+
     /// Rows `first..first + count`.
     fn rows(self, first: usize, count: usize) -> Self {
         assert!(first + count <= self.rows, "rows of a matrix");
@@ -133,7 +157,7 @@ pub fn multiply_strided(
         return;
     }
     let read = mode == Store::Add;
-    // SAFETY: `Mat`'s constructors hold every element of both factors inside their slices (`t` and `rows` keep that),
+    // SAFETY: `Mat`'s constructors hold every element of both factors inside their slices (`t`, `rows` and `cols` keep that),
     // and the assertions above do so for `dst`, which is borrowed exclusively and therefore overlaps neither.
     // Strides come from lengths of slices and fit an isize.
     unsafe {

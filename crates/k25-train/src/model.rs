@@ -17,6 +17,7 @@ use crate::random::Random;
 mod vision;
 
 pub use vision::TrainVision;
+pub(crate) use vision::keep as keep_vision;
 
 /// A trained root-mean-square norm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,7 +113,8 @@ impl TrainModel {
         self.params.truncate(text);
         Arc::make_mut(&mut self.config).vision = vision;
         let names = NameMap::new(&self.config, Prefix::LanguageModel, true).vision();
-        self.vision = names.map(|names| vision::shaped(&mut self.params, names));
+        let mut add = |part| self.params.add(part, Storage::Bf16);
+        self.vision = names.map(|names| vision::shaped(&mut add, names));
         self.fill_fresh(text, seed);
     }
 
@@ -126,16 +128,26 @@ impl TrainModel {
 
     /// A model of this shape, all values zero.
     fn shaped(config: ModelConfig) -> Self {
+        Self::built(config, Prefix::LanguageModel, false)
+    }
+
+    /// A model of this shape that trains nothing, its values to be filled in.
+    pub(crate) fn frozen(config: ModelConfig, prefix: Prefix) -> Self {
+        Self::built(config, prefix, true)
+    }
+
+    fn built(config: ModelConfig, prefix: Prefix, is_frozen: bool) -> Self {
         let mut params = ParamStore::default();
-        let names = NameMap::new(&config, Prefix::LanguageModel, true);
-        let text = Builder {
+        let names = NameMap::new(&config, prefix, true);
+        let mut builder = Builder {
             params: &mut params,
+            is_frozen,
             eps: config.text.rms_norm_eps,
-        }
-        .text(names);
+        };
+        let text = builder.text(names);
         let vision = names
             .vision()
-            .map(|names| vision::shaped(&mut params, names));
+            .map(|names| vision::shaped(&mut |part| builder.matrix(part), names));
         Self {
             config: Arc::new(config),
             text,
@@ -201,6 +213,7 @@ fn fresh_deviation(entry: &Entry) -> Option<f32> {
 /// Makes room for every part in the order in which the operators want them side by side.
 struct Builder<'a> {
     params: &'a mut ParamStore,
+    is_frozen: bool,
     eps: f32,
 }
 
@@ -276,26 +289,33 @@ impl Builder<'_> {
 
     fn mlp(&mut self, parts: MlpParts, storage: Storage) -> Mlp<Param> {
         Mlp {
-            gate: self.params.add(parts.gate, storage),
-            up: self.params.add(parts.up, storage),
-            down: self.params.add(parts.down, storage),
+            gate: self.place(parts.gate, storage),
+            up: self.place(parts.up, storage),
+            down: self.place(parts.down, storage),
+        }
+    }
+
+    fn place(&mut self, part: Part, storage: Storage) -> Param {
+        match self.is_frozen {
+            true => self.params.frozen_mut().add(part),
+            false => self.params.add(part, storage),
         }
     }
 
     fn matrix(&mut self, part: Part) -> Param {
-        self.params.add(part, Storage::Bf16)
+        self.place(part, Storage::Bf16)
     }
 
     fn norm(&mut self, part: Part, eps: f32) -> Norm {
         Norm {
-            weight: self.params.add(part, Storage::Bf16),
+            weight: self.place(part, Storage::Bf16),
             eps,
         }
     }
 }
 
 /// Every matrix of a tree, in one order whatever a matrix is.
-fn matrices<M: Clone, N>(text: &TextWeights<M, N>) -> Vec<M> {
+pub(crate) fn matrices<M: Clone, N>(text: &TextWeights<M, N>) -> Vec<M> {
     let mut all = vec![text.embed.clone(), text.lm_head.clone()];
     let mlp = |mlp: &Mlp<M>| [mlp.gate.clone(), mlp.up.clone(), mlp.down.clone()];
     for layer in &text.layers {
@@ -317,7 +337,7 @@ fn matrices<M: Clone, N>(text: &TextWeights<M, N>) -> Vec<M> {
 }
 
 /// Every norm of a tree, in one order whatever a norm is.
-fn norms<M, N: Clone>(text: &TextWeights<M, N>) -> Vec<N> {
+pub(crate) fn norms<M, N: Clone>(text: &TextWeights<M, N>) -> Vec<N> {
     let mut all = vec![text.norm.clone()];
     for layer in &text.layers {
         all.extend([layer.input_norm.clone(), layer.post_attention_norm.clone()]);

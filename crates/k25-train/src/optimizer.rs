@@ -1,4 +1,4 @@
-//! Optimisers: Muon for the matrices of the blocks, AdamW for the embedding, the head and the norms, and
+//! Optimisers: Muon for the matrices of the blocks, AdamW for the embedding, the head, the norms and adapters, and
 //! QK-Clip after the step. Together they are MuonClip (Kimi K2 report, §2.1; Moonlight report for the 0.2).
 
 mod adamw;
@@ -8,7 +8,7 @@ mod qk_clip;
 use k25_model::names::{Form, Kind};
 use rayon::prelude::*;
 
-use crate::params::{Entry, ParamStore};
+use crate::params::{Entry, ParamStore, Storage};
 use crate::simd::square_sum;
 
 pub use qk_clip::qk_clip;
@@ -163,7 +163,8 @@ impl Step {
         }
         let is_block_matrix = part.form == Form::Matrix
             && !matches!(part.kind, Kind::Embedding | Kind::Head)
-            && moved.entry.param.rows > 1;
+            && moved.entry.param.rows > 1
+            && moved.entry.storage != Storage::F32;
         if is_block_matrix && self.config.matrices == Matrices::Muon {
             muon::apply(self, moved);
         } else {

@@ -3,11 +3,16 @@
 //! Gradients, momenta and second moments are vectors of the same length, so an optimiser, a norm of
 //! the gradient or a checkpoint is one loop. Beside the trained values there may be *effective*
 //! ones, which the forward pass reads instead: the same values rounded as the exported checkpoint
-//! will hold them (see [`quantize`](crate::quantize)).
+//! will hold them (see [`quantize`](crate::quantize)). Where only adapters are trained, the weights
+//! under them are [`Frozen`].
 
 use std::ops::Range;
 
 use k25_model::names::Part;
+
+use crate::frozen::Frozen;
+use crate::matmul::Mat;
+use crate::values::Values;
 
 /// A trained matrix `[rows, cols]`, or the weights of a norm as `[1, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +26,25 @@ pub struct Param {
 }
 
 impl Param {
+    /// A part's place from the address `start` on.
+    pub(crate) fn of(part: &Part, start: usize) -> Self {
+        let rows = if part.shape.len() > 1 {
+            part.shape[0]
+        } else {
+            1
+        };
+        Self {
+            start,
+            rows,
+            cols: part.parameters() as usize / rows.max(1),
+        }
+    }
+
+    /// The matrix in the vector of trained values.
+    pub(crate) fn of_values(self, values: &[f32]) -> Mat<'_> {
+        Mat::new(&values[self.range()], self.rows, self.cols)
+    }
+
     /// Where its values lie.
     pub fn range(self) -> Range<usize> {
         self.start..self.start + self.len()
@@ -44,6 +68,8 @@ pub enum Storage {
     Bf16,
     /// INT4 in groups of 32 with bf16 scales: routed experts.
     Int4,
+    /// f32: adapters.
+    F32,
 }
 
 /// A parameter and what it is.
@@ -63,23 +89,14 @@ pub struct ParamStore {
     entries: Vec<Entry>,
     values: Vec<f32>,
     effective: Option<Vec<f32>>,
+    frozen: Frozen,
 }
 
 impl ParamStore {
     /// Makes room for a part, filled with zeros, after everything that is there.
     pub fn add(&mut self, part: Part, storage: Storage) -> Param {
-        let rows = if part.shape.len() > 1 {
-            part.shape[0]
-        } else {
-            1
-        };
-        let len = part.parameters() as usize;
-        let param = Param {
-            start: self.values.len(),
-            rows,
-            cols: len / rows.max(1),
-        };
-        self.values.resize(self.values.len() + len, 0.0);
+        let param = Param::of(&part, self.values.len());
+        self.values.resize(param.range().end, 0.0);
         self.entries.push(Entry {
             part,
             param,
@@ -127,9 +144,23 @@ impl ParamStore {
         &mut self.values
     }
 
-    /// The values that the forward pass reads.
+    /// The trained values as the forward pass reads them.
     pub fn effective(&self) -> &[f32] {
         self.effective.as_deref().unwrap_or(&self.values)
+    }
+
+    /// All values that the forward pass reads.
+    pub fn read(&self) -> Values<'_> {
+        Values::new(self.effective(), &self.frozen)
+    }
+
+    /// The weights that are not trained.
+    pub fn frozen(&self) -> &Frozen {
+        &self.frozen
+    }
+
+    pub(crate) fn frozen_mut(&mut self) -> &mut Frozen {
+        &mut self.frozen
     }
 
     /// Computes effective values anew from the trained ones, or stops having them (`None`).

@@ -12,6 +12,7 @@ use crate::params::Storage;
 /// Rounds a parameter of `cols` columns in place as `storage` does.
 pub fn round(storage: Storage, cols: usize, values: &mut [f32]) {
     match storage {
+        Storage::F32 => {}
         Storage::Bf16 => {
             for value in values {
                 *value = bf16::from_f32(*value).to_f32();

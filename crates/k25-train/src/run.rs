@@ -9,15 +9,18 @@ use std::time::Instant;
 
 use k25_chat::{SpecialToken, Tokenizer};
 use k25_config::{ModelConfig, VisionConfig};
+use k25_model::names::Prefix;
 use k25_model::weights::Model;
+use k25_model::{Checkpoint, LoadError};
 use serde::Serialize;
 
 use crate::arena::Arena;
 use crate::balance::{Balance, correct};
-use crate::config::RunConfig;
+use crate::config::{ModelSection, RunConfig};
 use crate::data::{DataKind, Mixture, Source};
 use crate::error::TrainError;
 use crate::exec::{Activations, Batch, Geometry, PassStats, evaluate, gradient};
+use crate::lora::LoraSection;
 use crate::model::TrainModel;
 use crate::optimizer::{Optimizer, qk_clip};
 use crate::quantize;
@@ -116,7 +119,7 @@ impl Run {
         let config = RunConfig::read(config_path)?;
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let tokenizer = Arc::new(Tokenizer::open(&config.model.tokenizer)?);
-        let mut model = start_model(&config, &tokenizer)?;
+        let mut model = start_model(&config, config_path, &tokenizer)?;
         let mut optimizer = Optimizer::new(config.optimizer, &model.params);
         let vision = model.config.vision.clone();
         let (data, evaluations) = open_data(&config, kind, &tokenizer, vision.as_ref())?;
@@ -212,7 +215,8 @@ impl Run {
         let step = self.progress.step;
         let quantized = self.refresh(step);
         let now = self.losses();
-        let exported = match quantized {
+        // Adapters are exported as they are.
+        let exported = match quantized || self.model.is_adapted() {
             true => now.clone(),
             false => {
                 self.model.params.refresh(Some(quantize::round));
@@ -332,8 +336,11 @@ impl Run {
             .collect()
     }
 
-    /// QK-Clip and router balancing; returns how many heads were clipped.
+    /// QK-Clip and router balancing, which change values that are frozen under adapters; returns how many heads were clipped.
     fn after_step(&mut self, total: &Totals) -> usize {
+        if self.model.is_adapted() {
+            return 0;
+        }
         let rate = self.config.run.router_bias_rate;
         for (bias, loads) in self.model.correction_biases_mut().zip(&total.loads) {
             correct(bias, loads, rate);
@@ -429,7 +436,11 @@ fn is_due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
 }
 
-fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, TrainError> {
+fn start_model(
+    config: &RunConfig,
+    config_path: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<TrainModel, TrainError> {
     let section = &config.model;
     let fault = |problem: String, hint| TrainError::Config {
         path: section.config.clone(),
@@ -437,7 +448,7 @@ fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, 
         hint,
     };
     let shape = shape(config, tokenizer)?;
-    if let Some(dir) = &section.start_from {
+    if let (None, Some(dir)) = (&config.lora, &section.start_from) {
         let mut model = TrainModel::from_checkpoint(&Model::open(dir)?);
         let mut expected = shape.text.clone();
         expected.rope_scaling = model.config.text.rope_scaling;
@@ -454,7 +465,7 @@ fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, 
         model.set_vision(shape.vision, section.seed);
         return Ok(model);
     }
-    let mut model = TrainModel::fresh(shape, section.seed);
+    let mut model = fresh_model(config, config_path, shape)?;
     if let Some(dir) = &section.continue_run {
         let Some(state) = State::open(dir)? else {
             return Err(fault(
@@ -465,6 +476,56 @@ fn start_model(config: &RunConfig, tokenizer: &Tokenizer) -> Result<TrainModel, 
         state.load_model(&mut model)?;
     }
     Ok(model)
+}
+
+/// A model of a run's shape with fresh values, or fresh adapters.
+fn fresh_model(
+    config: &RunConfig,
+    config_path: &Path,
+    shape: ModelConfig,
+) -> Result<TrainModel, TrainError> {
+    match (&config.lora, &config.model.start_from) {
+        (Some(lora), Some(dir)) => adapted_model(lora, dir, &shape, &config.model, config_path),
+        _ => Ok(TrainModel::fresh(shape, config.model.seed)),
+    }
+}
+
+/// The frozen model in `dir` with fresh adapters.
+fn adapted_model(
+    lora: &LoraSection,
+    dir: &Path,
+    shape: &ModelConfig,
+    section: &ModelSection,
+    config_path: &Path,
+) -> Result<TrainModel, TrainError> {
+    let open = || -> Result<(Model, Prefix), LoadError> {
+        let config = ModelConfig::from_file(dir.join("config.json"))?;
+        let checkpoint = Checkpoint::open(dir)?;
+        let prefix = Prefix::detect(|name| checkpoint.find(name).is_some());
+        Ok((
+            Model::from_checkpoint(Arc::new(config), &checkpoint)?,
+            prefix,
+        ))
+    };
+    let (base, prefix) = open().map_err(|source| TrainError::Base {
+        dir: dir.to_owned(),
+        source: Box::new(source),
+    })?;
+    if base.config.text != shape.text {
+        return Err(TrainError::Config {
+            path: section.config.clone(),
+            problem: format!(
+                "the model in {} has another shape, other positions, or another vocabulary",
+                dir.display()
+            ),
+            hint: "give that checkpoint's config.json and tokenizer: adapters change neither",
+        });
+    }
+    TrainModel::adapted(&base, prefix, lora, section.seed).map_err(|unknown| TrainError::Config {
+        path: config_path.to_owned(),
+        problem: unknown.to_string(),
+        hint: "give one of these, or a longer end of a name such as shared_experts.gate_proj",
+    })
 }
 
 type Opened = (Mixture, Vec<(String, Vec<Batch>)>);
@@ -540,7 +601,8 @@ fn kept_config(dir: &Path) -> Result<RunConfig, TrainError> {
 pub fn trained(dir: &Path) -> Result<(RunConfig, TrainModel), TrainError> {
     let config = kept_config(dir)?;
     let tokenizer = Tokenizer::open(&config.model.tokenizer)?;
-    let mut model = TrainModel::fresh(shape(&config, &tokenizer)?, 0);
+    let shape = shape(&config, &tokenizer)?;
+    let mut model = fresh_model(&config, &dir.join(CONFIG_FILE), shape)?;
     let Some(state) = State::open(dir)? else {
         return Err(TrainError::State {
             path: dir.join(state::STATE_FILE),

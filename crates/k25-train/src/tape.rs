@@ -6,6 +6,7 @@
 
 use crate::arena::Arena;
 use crate::simd::accumulate;
+use crate::values::{Gradients, Values};
 
 mod attention;
 mod bias;
@@ -41,7 +42,7 @@ struct Value {
 /// What was computed, in order.
 pub struct Tape<'a> {
     /// The values that matrices and norms have.
-    params: &'a [f32],
+    params: Values<'a>,
     arena: &'a mut Arena,
     values: Vec<Value>,
     operators: Vec<Box<dyn Operator>>,
@@ -63,16 +64,16 @@ trait Operator: Send {
 pub(crate) struct Backward<'a> {
     values: Vec<Value>,
     grads: Vec<Option<Vec<f32>>>,
-    params: &'a [f32],
-    param_grads: &'a mut [f32],
+    params: Values<'a>,
+    param_grads: Gradients<'a>,
     arena: &'a mut Arena,
 }
 
 impl<'a> Tape<'a> {
     /// A tape over these parameter values, with buffers from `arena`.
-    pub fn new(params: &'a [f32], arena: &'a mut Arena) -> Self {
+    pub fn new(params: impl Into<Values<'a>>, arena: &'a mut Arena) -> Self {
         Self {
-            params,
+            params: params.into(),
             arena,
             values: Vec::new(),
             operators: Vec::new(),
@@ -126,7 +127,7 @@ impl<'a> Tape<'a> {
             values: self.values,
             grads,
             params: self.params,
-            param_grads,
+            param_grads: Gradients::new(self.params, param_grads),
             arena: self.arena,
         };
         for (act, grad) in seeds {

@@ -139,6 +139,7 @@ fn work(step: &Step, args: &ReproduceArgs, interrupt: &Interrupt) -> Result<Outc
         Step::Export { run, dir } => export_run(&ExportArgs {
             run: at(run),
             dir: at(dir),
+            merge: false,
             json: args.json,
         }),
     }

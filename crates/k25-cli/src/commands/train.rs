@@ -10,9 +10,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
+use k25_train::adapter::{self, Merged};
 use k25_train::data::DataKind;
 use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
-use k25_train::export::export;
+use k25_train::export::{Exported, export};
 use k25_train::lessons::record::{self, Length};
 use k25_train::lessons::{Lesson, echo, recall};
 use k25_train::plot::svg;
@@ -38,7 +39,7 @@ pub enum TrainCommand {
     Pretrain(RunArgs),
     /// Train on conversations in the OpenAI form; what the assistant says counts
     Sft(RunArgs),
-    /// Write a run's model as a checkpoint: INT4 experts, the rest bf16
+    /// Write a run's model as a checkpoint (INT4 experts, the rest bf16), or its adapters in PEFT's layout
     Export(ExportArgs),
     /// Measure a model on lessons that it was never trained on
     Evaluate(EvaluateArgs),
@@ -75,13 +76,22 @@ pub struct RunArgs {
 /// `k25 train export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  k25 train export runs/sft ./my-model")]
+A run with [lora] has adapters. They are written as adapter_config.json and adapter_model.safetensors,
+which PEFT reads; with --merge they are added to a copy of the checkpoint they were trained for, whose
+tensors keep their types: INT4 experts with an adapter are rounded to INT4 again.
+
+Examples:
+  k25 train export runs/sft ./my-model
+  k25 train export runs/lora ./my-adapter
+  k25 train export runs/lora ./my-model --merge")]
 pub struct ExportArgs {
     /// Folder of the run
     pub run: PathBuf,
     /// Folder to write; must be empty or absent
     pub dir: PathBuf,
+    /// Write a whole checkpoint with the adapters of a [lora] run added to it
+    #[arg(long)]
+    pub merge: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -97,6 +107,9 @@ Example:
 pub struct EvaluateArgs {
     /// The model: a checkpoint folder
     pub model: PathBuf,
+    /// Folder of a LoRA adapter to put on it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Questions of every kind
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub count: u64,
@@ -270,11 +283,20 @@ impl Display {
             0 => String::new(),
             step => format!(", going on after step {step}"),
         };
+        let what = match model.is_adapted() {
+            true => format!(
+                "parameters in adapters over {} that stay as they are",
+                grouped(model.params.frozen().len() as u64)
+            ),
+            false => format!(
+                "parameters, {} active",
+                grouped(model.active_parameters() as u64)
+            ),
+        };
         writeln!(
             io::stdout(),
-            "{} parameters, {} active; {} steps{from}",
+            "{} {what}; {} steps{from}",
             grouped(model.params.len() as u64),
-            grouped(model.active_parameters() as u64),
             self.total
         )?;
         Ok(())
@@ -338,30 +360,74 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// Writes a run's model as a checkpoint.
+/// Writes a run's model as a checkpoint, or its adapters.
 pub fn export_run(args: &ExportArgs) -> Result<Outcome> {
     let (config, model) = trained(&args.run)?;
-    let written = export(&model, Some(&config.model.tokenizer), &args.dir)?;
-    let dir = args.dir.display();
+    let tokenizer = &config.model.tokenizer;
+    let written = args.dir.display().to_string();
+    match (&config.lora, &config.model.start_from) {
+        (Some(_), Some(base)) if args.merge => {
+            let merged = adapter::merge(&model, base, tokenizer, &args.dir)?;
+            tell_export(args, merged.exported, &written, Some(merged))
+        }
+        (Some(lora), Some(base)) => {
+            let exported = adapter::write(&model, lora, base, &args.dir)?;
+            let adapted = format!("{} --adapter {written}", base.display());
+            tell_export(args, exported, &adapted, None)
+        }
+        _ if args.merge => bail!(
+            "{} has no adapters to merge: its configuration has no [lora]\n  hint: leave out --merge",
+            args.run.display()
+        ),
+        _ => {
+            let exported = export(&model, Some(tokenizer), &args.dir)?;
+            tell_export(args, exported, &written, None)
+        }
+    }
+}
+
+/// Says what was written, and how to try `model`.
+fn tell_export(
+    args: &ExportArgs,
+    exported: Exported,
+    model: &str,
+    merged: Option<Merged>,
+) -> Result<Outcome> {
     let mut stdout = io::stdout().lock();
     if args.json {
-        let value = serde_json::json!({ "dir": args.dir, "tensors": written.tensors, "bytes": written.bytes });
+        let mut value = serde_json::json!({
+            "dir": args.dir, "tensors": exported.tensors, "bytes": exported.bytes
+        });
+        if let Some(merged) = merged {
+            value["merged_matrices"] = merged.matrices.into();
+            value["requantized_matrices"] = merged.requantized.into();
+        }
         writeln!(stdout, "{value}")?;
-    } else {
+        return Ok(Outcome::Done);
+    }
+    writeln!(
+        stdout,
+        "{}: {} tensors, {}",
+        args.dir.display(),
+        grouped(exported.tensors as u64),
+        bytes(exported.bytes as u64)
+    )?;
+    if let Some(merged) = merged {
         writeln!(
             stdout,
-            "{dir}: {} tensors, {}",
-            grouped(written.tensors as u64),
-            bytes(written.bytes as u64)
+            "{} matrices have their adapters in them; {} of these are INT4 and were rounded again",
+            grouped(merged.matrices as u64),
+            grouped(merged.requantized as u64)
         )?;
-        writeln!(stdout, "  try      k25 generate {dir} \"Hello\"")?;
     }
+    writeln!(stdout, "  try      k25 generate {model} \"Hello\"")?;
     Ok(Outcome::Done)
 }
 
 fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
     let status = Status::show("opening the model …");
     let options = LocalOptions {
+        adapter: args.adapter.clone(),
         files: FileAccess::Refused,
         ..LocalOptions::default()
     };

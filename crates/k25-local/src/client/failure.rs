@@ -37,6 +37,7 @@ fn kind(error: &LocalError) -> ChatErrorKind {
         | LocalError::Constraint(_)
         | LocalError::Rejected(_) => ChatErrorKind::InvalidRequest,
         LocalError::Load(_)
+        | LocalError::Adapter(_)
         | LocalError::Config(_)
         | LocalError::NoTokenizer { .. }
         | LocalError::Tokenizer(_)

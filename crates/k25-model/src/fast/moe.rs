@@ -5,9 +5,10 @@
 
 use k25_kernels::Rows as RowSet;
 
-use super::Fast;
 use super::act::Act;
+use super::products::Products;
 use super::residency::Residency;
+use super::{Fast, all_rows};
 use crate::router::{self, Choice};
 use crate::rows::Rows;
 use crate::weights::{Mlp, MoeWeights};
@@ -182,31 +183,23 @@ impl Fast<'_> {
         let mut routed = Inner::new(visits.rows.len(), width);
         let mut shared =
             shared_mlp.map(|shared| Inner::new(x.rows().len(), shared.gate.out_features()));
-        let mut products = Vec::with_capacity(2 * visits.experts.len() + 2);
+        let mut products = Products::default();
         if let (Some(mlp), Some(inner)) = (shared_mlp, &mut shared) {
-            let rows = || RowSet::Range(0..x.rows().len());
-            products.push(self.product_into(&mlp.gate, x, rows(), inner.gate.values_mut()));
-            products.push(self.product_into(&mlp.up, x, rows(), inner.up.values_mut()));
+            products.push(self, &mlp.gate, x, all_rows(x), inner.gate.values_mut());
+            products.push(self, &mlp.up, x, all_rows(x), inner.up.values_mut());
         }
         let (mut gate, mut up) = (routed.gate.values_mut(), routed.up.values_mut());
         for (expert, slots) in &visits.experts {
             let rows = || RowSet::Index(&visits.rows[slots.clone()]);
             let mlp = &weights.experts[*expert];
-            products.push(self.product_into(
-                &mlp.gate,
-                x,
-                rows(),
+            let (into_gate, into_up) = (
                 take(&mut gate, slots.len() * width),
-            ));
-            products.push(self.product_into(
-                &mlp.up,
-                x,
-                rows(),
                 take(&mut up, slots.len() * width),
-            ));
+            );
+            products.push(self, &mlp.gate, x, rows(), into_gate);
+            products.push(self, &mlp.up, x, rows(), into_up);
         }
-        self.multiply(&mut products);
-        drop(products);
+        products.run(self);
         for inner in std::iter::once(&mut routed).chain(&mut shared) {
             self.silu_mul(&mut inner.gate, &inner.up);
         }
@@ -229,23 +222,17 @@ impl Fast<'_> {
         let mut shared_out = shared
             .as_ref()
             .map(|shared| Rows::zeros(shared.rows().len(), hidden));
-        let mut products = Vec::with_capacity(visits.experts.len() + 1);
+        let mut products = Products::default();
         if let (Some(mlp), Some(inner), Some(out)) = (shared_mlp, &shared, &mut shared_out) {
-            let rows = RowSet::Range(0..inner.rows().len());
-            products.push(self.product_into(&mlp.down, inner, rows, out.values_mut()));
+            products.push(self, &mlp.down, inner, all_rows(inner), out.values_mut());
         }
         let mut out = routed_out.values_mut();
         for (expert, slots) in &visits.experts {
             let (down, rows) = (&weights.experts[*expert].down, RowSet::Range(slots.clone()));
-            products.push(self.product_into(
-                down,
-                &routed,
-                rows,
-                take(&mut out, slots.len() * hidden),
-            ));
+            let into = take(&mut out, slots.len() * hidden);
+            products.push(self, down, &routed, rows, into);
         }
-        self.multiply(&mut products);
-        drop(products);
+        products.run(self);
         (routed_out, shared_out)
     }
 

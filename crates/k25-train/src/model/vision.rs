@@ -6,15 +6,15 @@ use k25_model::vision::weights::{
     VisionWeights,
 };
 
-use crate::params::{Param, ParamStore, Storage};
+use crate::frozen::{Frozen, Kept};
+use crate::params::Param;
 
 /// The tree of the tower's parameters.
 pub type TrainVision = VisionWeights<Param, Param>;
 
-/// Makes room for every part of the tower.
-pub(super) fn shaped(params: &mut ParamStore, names: VisionNames<'_>) -> TrainVision {
+/// Makes room for every part of the tower, where `add` says.
+pub(super) fn shaped(add: &mut dyn FnMut(Part) -> Param, names: VisionNames<'_>) -> TrainVision {
     let config = names.config();
-    let mut add = |part: Part| params.add(part, Storage::Bf16);
     let mut biased = |parts: BiasedParts| LinearBias {
         weight: add(parts.weight),
         bias: add(parts.bias),
@@ -69,6 +69,18 @@ pub(super) fn copy(places: &TrainVision, loaded: &VisionWeights, values: &mut [f
     }
     for (param, loaded) in few.into_iter().zip(loaded_few) {
         values[param.range()].copy_from_slice(loaded);
+    }
+}
+
+/// Leaves the values of a checkpoint's tower of the same shape where they are: it is not trained.
+pub(crate) fn keep(places: &TrainVision, loaded: &VisionWeights, frozen: &mut Frozen) {
+    let (matrices, few) = parts(places);
+    let (loaded_matrices, loaded_few) = parts(loaded);
+    for (param, linear) in matrices.into_iter().zip(loaded_matrices) {
+        frozen.keep(*param, Kept::Matrix(linear.clone()));
+    }
+    for (param, loaded) in few.into_iter().zip(loaded_few) {
+        frozen.keep(*param, Kept::Values(loaded.clone()));
     }
 }
 

@@ -51,9 +51,10 @@ impl Operator for Bias {
             })
             .collect();
         // In the order of rows, so that the sums do not depend on the threads.
-        let bias_grad = &mut grads.param_grads[self.bias.range()];
-        for partial in partial {
-            accumulate(bias_grad, &partial);
+        if let Some(bias_grad) = grads.param_grads.get_mut(self.bias) {
+            for partial in partial {
+                accumulate(bias_grad, &partial);
+            }
         }
         grads.add(self.x, grad);
     }

@@ -23,15 +23,11 @@ impl Tape<'_> {
     pub fn embed(&mut self, table: Param, tokens: Vec<Option<u32>>, features: Option<Act>) -> Act {
         let width = table.cols;
         let mut y = self.arena.take(tokens.len() * width);
-        let values = &self.params[table.range()];
         let rows = features.map_or(&[][..], |features| self.data(features));
         let mut rows = rows.chunks_exact(width);
         for (into, token) in y.chunks_exact_mut(width).zip(&tokens) {
             match token {
-                Some(id) => {
-                    let start = *id as usize * width;
-                    into.copy_from_slice(&values[start..start + width]);
-                }
+                Some(id) => self.params.row(table, *id as usize, into),
                 None => into.copy_from_slice(rows.next().expect("a feature row for every gap")),
             }
         }
@@ -64,16 +60,17 @@ impl Tape<'_> {
 impl Operator for Embed {
     fn backward(&mut self, grads: &mut Backward<'_>) {
         let grad = grads.take(self.y);
-        let table = &mut grads.param_grads[self.table.range()];
+        let mut table = grads.param_grads.get_mut(self.table);
         let width = self.table.cols;
         let mut to_features = Vec::new();
         for (grad, token) in grad.chunks_exact(width).zip(&self.tokens) {
-            match token {
-                Some(id) => {
+            match (token, &mut table) {
+                (Some(id), Some(table)) => {
                     let start = *id as usize * width;
                     accumulate(&mut table[start..start + width], grad);
                 }
-                None => to_features.push(grad),
+                (Some(_), None) => {}
+                (None, _) => to_features.push(grad),
             }
         }
         if let Some(features) = self.features {

@@ -6,6 +6,7 @@ use crate::arena::Arena;
 use crate::matmul::{Mat, Store, par_multiply};
 use crate::params::Param;
 use crate::simd::{exp, max, sum, wide};
+use crate::values::{Gradients, Values};
 
 /// Rows whose logits exist at a time.
 const CHUNK: usize = 512;
@@ -26,15 +27,15 @@ pub struct HeadLoss {
 pub struct HeadGradients<'a> {
     /// Gradient of the rows, `[rows, hidden]`; overwritten.
     pub x: &'a mut [f32],
-    /// Gradient of the head; added to.
-    pub head: &'a mut [f32],
+    /// Gradients of all parameters; that of the head is added to.
+    pub params: &'a mut [f32],
     /// Factor of every row's loss in the total.
     pub weights: &'a [f32],
 }
 
 /// Cross-entropy of `targets` under the head's logits of rows `x`; with `gradients`, those of Σ weight · loss.
-pub fn cross_entropy(
-    params: &[f32],
+pub fn cross_entropy<'a>(
+    params: impl Into<Values<'a>>,
     head: Param,
     x: &[f32],
     targets: &[u32],
@@ -42,7 +43,9 @@ pub fn cross_entropy(
     arena: &mut Arena,
 ) -> HeadLoss {
     let (vocab, hidden) = (head.rows, head.cols);
-    let matrix = Mat::new(&params[head.range()], vocab, hidden);
+    let params = params.into();
+    let mut scratch = arena.take(params.scratch_len(head));
+    let matrix = params.par_matrix(head, &mut scratch);
     let mut result = HeadLoss::default();
     let mut logits = arena.take(CHUNK.min(targets.len()) * vocab);
     for (index, targets) in targets.chunks(CHUNK).enumerate() {
@@ -60,9 +63,10 @@ pub fn cross_entropy(
             let logits = Mat::new(logits, rows, vocab);
             let dx = &mut gradients.x[first * hidden..(first + rows) * hidden];
             par_multiply(dx, Store::Set, logits, matrix);
-            par_multiply(gradients.head, Store::Add, logits.t(), x);
+            Gradients::new(params, gradients.params).par_add(head, logits, x);
         }
     }
+    arena.give(scratch);
     arena.give(logits);
     result
 }

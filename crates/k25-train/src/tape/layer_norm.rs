@@ -85,10 +85,12 @@ impl Operator for Normed {
             .collect();
         // In the order of rows, so that the sums do not depend on the threads.
         for partial in partial {
-            let weights = &mut grads.param_grads[self.norm.weight.range()];
-            accumulate(weights, &partial.weights);
-            let biases = &mut grads.param_grads[self.norm.bias.range()];
-            accumulate(biases, &partial.biases);
+            if let Some(weights) = grads.param_grads.get_mut(self.norm.weight) {
+                accumulate(weights, &partial.weights);
+            }
+            if let Some(biases) = grads.param_grads.get_mut(self.norm.bias) {
+                accumulate(biases, &partial.biases);
+            }
         }
         grads.add(self.x, grad);
     }

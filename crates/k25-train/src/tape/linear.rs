@@ -27,13 +27,15 @@ impl Tape<'_> {
         let (rows, cols) = self.shape(x);
         assert_eq!(cols, weight.cols, "input width of a matrix");
         let mut y = self.arena.take(rows * weight.rows);
-        let matrix = Mat::new(&self.params[weight.range()], weight.rows, weight.cols);
+        let mut scratch = self.arena.take(self.params.scratch_len(weight));
+        let matrix = self.params.par_matrix(weight, &mut scratch);
         par_multiply(
             &mut y,
             Store::Set,
             Mat::new(self.data(x), rows, cols),
             matrix.t(),
         );
+        self.arena.give(scratch);
         let y = self.push(y, rows, weight.rows);
         self.record(Linear { weight, x, y });
         y
@@ -67,14 +69,15 @@ impl Operator for Linear {
         let dy = grads.take(self.y);
         let (rows, cols) = grads.shape(self.x);
         let weight = self.weight;
-        let matrix = Mat::new(&grads.params[weight.range()], weight.rows, weight.cols);
+        let mut scratch = grads.arena.take(grads.params.scratch_len(weight));
+        let matrix = grads.params.par_matrix(weight, &mut scratch);
         let mut dx = grads.arena.take(rows * cols);
         let dy_matrix = Mat::new(&dy, rows, weight.rows);
         par_multiply(&mut dx, Store::Set, dy_matrix, matrix);
         let x = Mat::new(&grads.values[self.x.0].data, rows, cols);
-        let dw = &mut grads.param_grads[weight.range()];
-        par_multiply(dw, Store::Add, dy_matrix.t(), x);
+        grads.param_grads.par_add(weight, dy_matrix, x);
         grads.add(self.x, dx);
+        grads.arena.give(scratch);
         grads.arena.give(dy);
     }
 

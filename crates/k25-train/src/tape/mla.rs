@@ -183,17 +183,15 @@ impl Tape<'_> {
             &mut scales,
         );
         let mut expanded = self.arena.take(rows * weights.kv_b.rows);
-        let matrix = Mat::new(
-            &self.params[weights.kv_b.range()],
-            weights.kv_b.rows,
-            g.rank,
-        );
+        let mut scratch = self.arena.take(self.params.scratch_len(weights.kv_b));
+        let matrix = self.params.par_matrix(weights.kv_b, &mut scratch);
         par_multiply(
             &mut expanded,
             Store::Set,
             Mat::new(&latent, rows, g.rank),
             matrix.t(),
         );
+        self.arena.give(scratch);
 
         let shape = g.shape();
         let seen: usize = segments.iter().map(Segment::positions).sum();
@@ -516,24 +514,21 @@ impl Mla {
         let (rows, kv_width) = grads.shape(self.kv);
         let rank = self.geometry.rank;
         let d_expanded = Mat::new(d_expanded, rows, self.kv_b.rows);
-        let matrix = Mat::new(&grads.params[self.kv_b.range()], self.kv_b.rows, rank);
+        let mut scratch = grads.arena.take(grads.params.scratch_len(self.kv_b));
+        let matrix = grads.params.par_matrix(self.kv_b, &mut scratch);
         let mut d_latent = grads.arena.take(rows * rank);
         par_multiply(&mut d_latent, Store::Set, d_expanded, matrix);
         let latent = Mat::new(&self.latent, rows, rank);
-        par_multiply(
-            &mut grads.param_grads[self.kv_b.range()],
-            Store::Add,
-            d_expanded.t(),
-            latent,
-        );
-        let norm = self.kv_a_norm.weight.range();
+        grads.param_grads.par_add(self.kv_b, d_expanded, latent);
+        grads.arena.give(scratch);
+        let norm = self.kv_a_norm.weight;
         rms_backward(
-            &grads.params[norm.clone()],
+            &grads.params[norm.range()],
             &grads.values[self.kv.0].data,
             kv_width,
             &self.scales,
             &mut d_latent,
-            &mut grads.param_grads[norm],
+            grads.param_grads.get_mut(norm),
         );
         d_kv.par_chunks_mut(ROWS * kv_width)
             .zip(d_latent.par_chunks(ROWS * rank))

@@ -13,6 +13,7 @@ use crate::arena::Arena;
 use crate::matmul::{Mat, Store, multiply, par_multiply};
 use crate::params::Param;
 use crate::simd::{accumulate_scaled, dot, sigmoid, wide};
+use crate::values::{Gradients, Values};
 
 /// Visits of an expert that one task of the forward pass handles.
 const VISITS: usize = 256;
@@ -155,14 +156,25 @@ impl Experts {
         self.start..self.start + self.count * self.len()
     }
 
+    /// Addresses of one expert.
+    fn range_of(self, expert: usize) -> std::ops::Range<usize> {
+        let start = self.start + expert * self.len();
+        start..start + self.len()
+    }
+
     /// One expert's gate and up as one matrix `[2 · inner, hidden]`, and its down `[hidden, inner]`.
-    fn matrices(self, params: &[f32], expert: usize) -> (Mat<'_>, Mat<'_>) {
-        let values = &params[self.start + expert * self.len()..][..self.len()];
-        let (gate_up, down) = values.split_at(2 * self.hidden * self.inner);
-        (
-            Mat::new(gate_up, 2 * self.inner, self.hidden),
-            Mat::new(down, self.hidden, self.inner),
-        )
+    fn projections(self, expert: usize) -> Projections {
+        let gate_up = Param {
+            start: self.range_of(expert).start,
+            rows: 2 * self.inner,
+            cols: self.hidden,
+        };
+        let down = Param {
+            start: gate_up.range().end,
+            rows: self.hidden,
+            cols: self.inner,
+        };
+        Projections { gate_up, down }
     }
 }
 
@@ -222,7 +234,8 @@ impl Tape<'_> {
     fn choose(&mut self, shape: RouterShape, router: Param, bias: &[f32], x: Act) -> Visits {
         let (rows, cols) = self.shape(x);
         let mut logits = self.arena.take(rows * router.rows);
-        let matrix = Mat::new(&self.params[router.range()], router.rows, cols);
+        let mut scratch = self.arena.take(self.params.scratch_len(router));
+        let matrix = self.params.par_matrix(router, &mut scratch);
         par_multiply(
             &mut logits,
             Store::Set,
@@ -235,13 +248,14 @@ impl Tape<'_> {
             .map(|logits| route(&shape, logits, bias))
             .collect();
         let visits = Visits::new(choices, &logits, router.rows);
+        self.arena.give(scratch);
         self.arena.give(logits);
         visits
     }
 }
 
 fn run_experts(
-    params: &[f32],
+    params: Values<'_>,
     experts: Experts,
     visits: &Visits,
     x: &[f32],
@@ -265,16 +279,18 @@ fn run_experts(
         .with_max_len(1)
         .for_each(|(expert, part, before, y)| {
             SCRATCH.with_borrow_mut(|scratch| {
-                let (gate_up, down) = experts.matrices(params, expert);
+                let Projections { gate_up, down } = experts.projections(expert);
                 let count = part.len();
                 scratch.x.resize(count * experts.hidden, 0.0);
                 scratch.hidden.resize(count * experts.inner, 0.0);
                 let (rows, hidden) = (&mut scratch.x, &mut scratch.hidden);
                 visits.gather(part, x, rows);
                 let rows = Mat::new(rows, count, experts.hidden);
+                let gate_up = params.matrix(gate_up, &mut scratch.weights);
                 multiply(before, Store::Set, rows, gate_up.t());
                 swiglu::activate(before, experts.inner, hidden);
                 let hidden = Mat::new(hidden, count, experts.inner);
+                let down = params.matrix(down, &mut scratch.weights);
                 multiply(y, Store::Set, hidden, down.t());
             });
         });
@@ -288,7 +304,7 @@ struct ExpertTask<'a> {
     dx: &'a mut [f32],
     /// Gradient of the visits' weights.
     d_weights: &'a mut [f32],
-    param_grads: &'a mut [f32],
+    param_grads: Gradients<'a>,
 }
 
 /// Buffers of a thread, kept from task to task.
@@ -298,6 +314,8 @@ struct Scratch {
     dy: Vec<f32>,
     hidden: Vec<f32>,
     d_before: Vec<f32>,
+    /// A frozen matrix.
+    weights: Vec<f32>,
 }
 
 thread_local! {
@@ -308,10 +326,10 @@ impl Moe {
     /// One expert's gradients.
     fn expert_backward(
         &self,
-        params: &[f32],
+        params: Values<'_>,
         x: &[f32],
         dy: &[f32],
-        task: ExpertTask<'_>,
+        mut task: ExpertTask<'_>,
         scratch: &mut Scratch,
     ) {
         let (e, visits) = (self.experts, self.visits.of_expert(task.expert));
@@ -325,10 +343,11 @@ impl Moe {
         scratch.d_before.resize(count * 2 * e.inner, 0.0);
         self.visits.gather(visits.clone(), x, &mut scratch.x);
         self.visits.gather(visits, dy, &mut scratch.dy);
-        let (gate_up, down) = e.matrices(params, task.expert);
+        let Projections { gate_up, down } = e.projections(task.expert);
         let dy = Mat::new(&scratch.dy, count, e.hidden);
         // The gradient of the unweighted hidden values; weights come in below.
-        multiply(&mut scratch.hidden, Store::Set, dy, down);
+        let matrix = params.matrix(down, &mut scratch.weights);
+        multiply(&mut scratch.hidden, Store::Set, dy, matrix);
         let (hidden, d_before) = (&mut scratch.hidden, &mut scratch.d_before);
         visits_backward(
             task.before,
@@ -340,15 +359,11 @@ impl Moe {
         );
         let hidden = Mat::new(&scratch.hidden, count, e.inner);
         let d_before = Mat::new(&scratch.d_before, count, 2 * e.inner);
-        let (d_gate_up, d_down) = task.param_grads.split_at_mut(2 * e.hidden * e.inner);
-        multiply(d_down, Store::Add, dy.t(), hidden);
-        multiply(
-            d_gate_up,
-            Store::Add,
-            d_before.t(),
-            Mat::new(&scratch.x, count, e.hidden),
-        );
-        multiply(task.dx, Store::Set, d_before, gate_up);
+        task.param_grads.add(down, dy, hidden);
+        let x = Mat::new(&scratch.x, count, e.hidden);
+        task.param_grads.add(gate_up, d_before, x);
+        let matrix = params.matrix(gate_up, &mut scratch.weights);
+        multiply(task.dx, Store::Set, d_before, matrix);
     }
 
     /// Gradients of all experts; returns those of the visits' rows and of the visits' weights.
@@ -359,8 +374,9 @@ impl Moe {
         let mut tasks = Vec::with_capacity(e.count);
         let (mut dx_rest, mut dw_rest, mut before_rest) =
             (&mut dx[..], &mut d_weights[..], &self.before[..]);
-        let param_grads = grads.param_grads[e.range()].chunks_exact_mut(e.len());
-        for (expert, param_grads) in param_grads.enumerate() {
+        let ranges = (0..e.count).map(|expert| e.range_of(expert));
+        let pieces = grads.param_grads.split(ranges);
+        for (expert, param_grads) in pieces.into_iter().enumerate() {
             let count = visits.of_expert(expert).len();
             let (dx, rest) = dx_rest.split_at_mut(count * e.hidden);
             dx_rest = rest;
@@ -474,17 +490,13 @@ impl Operator for Moe {
         let mut d_logits = grads.arena.take(rows * self.experts.count);
         self.logit_gradients(&d_weights, &mut d_logits);
         let d_matrix = Mat::new(&d_logits, rows, self.experts.count);
-        let matrix = Mat::new(&grads.params[self.router.range()], self.router.rows, cols);
+        let mut scratch = grads.arena.take(grads.params.scratch_len(self.router));
+        let matrix = grads.params.par_matrix(self.router, &mut scratch);
         par_multiply(&mut dx, Store::Add, d_matrix, matrix);
         let x = Mat::new(&grads.values[self.x.0].data, rows, cols);
-        par_multiply(
-            &mut grads.param_grads[self.router.range()],
-            Store::Add,
-            d_matrix.t(),
-            x,
-        );
+        grads.param_grads.par_add(self.router, d_matrix, x);
         grads.add(self.x, dx);
-        for buffer in [dy, brought, d_weights, d_logits] {
+        for buffer in [dy, brought, d_weights, d_logits, scratch] {
             grads.arena.give(buffer);
         }
     }

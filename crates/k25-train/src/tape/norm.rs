@@ -57,7 +57,7 @@ impl Operator for RmsNorm {
             cols,
             &self.scales,
             &mut grad,
-            &mut grads.param_grads[self.weight.range()],
+            grads.param_grads.get_mut(self.weight),
         );
         grads.add(self.x, grad);
     }
@@ -113,7 +113,8 @@ wide! {
     }
 }
 
-/// Turns the gradient of the result, `[rows, width]`, into that of `x` in place, and adds to that of the weights.
+/// Turns the gradient of the result, `[rows, width]`, into that of `x` in place, and adds to that of the weights where
+/// they are trained.
 /// Rows of `x` begin `x_stride` apart.
 pub(super) fn rms_backward(
     weight: &[f32],
@@ -121,7 +122,7 @@ pub(super) fn rms_backward(
     x_stride: usize,
     scales: &[f32],
     grad: &mut [f32],
-    weight_grad: &mut [f32],
+    weight_grad: Option<&mut [f32]>,
 ) {
     let width = weight.len();
     let partial: Vec<Vec<f32>> = grad
@@ -133,9 +134,11 @@ pub(super) fn rms_backward(
             weight_grad
         })
         .collect();
-    // In the order of rows, so that the sum does not depend on the threads.
-    for partial in partial {
-        accumulate(weight_grad, &partial);
+    if let Some(weight_grad) = weight_grad {
+        // In the order of rows, so that the sum does not depend on the threads.
+        for partial in partial {
+            accumulate(weight_grad, &partial);
+        }
     }
 }
 

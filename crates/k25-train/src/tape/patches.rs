@@ -68,12 +68,15 @@ impl Tape<'_> {
 impl Operator for Positions {
     fn backward(&mut self, grads: &mut Backward<'_>) {
         let grad = grads.take(self.y);
-        let table = PositionTable {
-            values: &mut grads.param_grads[self.table.values.range()],
-            height: self.table.height,
-            width: self.table.width,
-        };
-        spread_positions(table, &self.packing, &grad);
+        if let Some(values) = grads.param_grads.get_mut(self.table.values) {
+            let (height, width) = (self.table.height, self.table.width);
+            let table = PositionTable {
+                values,
+                height,
+                width,
+            };
+            spread_positions(table, &self.packing, &grad);
+        }
         grads.arena.give(grad);
     }
 

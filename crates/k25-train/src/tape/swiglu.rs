@@ -9,6 +9,7 @@ use crate::arena::Arena;
 use crate::matmul::{Mat, Store, par_multiply};
 use crate::params::Param;
 use crate::simd::{sigmoid, wide};
+use crate::values::Values;
 
 /// The two matrices of an MLP that read the same rows, side by side as one, and the one that
 /// reads their product.
@@ -87,7 +88,7 @@ impl Operator for SwiGlu {
 
 /// Writes the result for rows `x` into `y`; returns the inner values before the activation.
 pub(super) fn forward(
-    params: &[f32],
+    params: Values<'_>,
     projections: Projections,
     x: &[f32],
     y: &mut [f32],
@@ -96,7 +97,8 @@ pub(super) fn forward(
     let Projections { gate_up, down } = projections;
     let (rows, inner) = (x.len() / gate_up.cols, down.cols);
     let mut before = arena.take(rows * gate_up.rows);
-    let matrix = Mat::new(&params[gate_up.range()], gate_up.rows, gate_up.cols);
+    let mut scratch = arena.take(params.scratch_len(gate_up));
+    let matrix = params.par_matrix(gate_up, &mut scratch);
     par_multiply(
         &mut before,
         Store::Set,
@@ -109,8 +111,9 @@ pub(super) fn forward(
         .par_chunks_mut(ROWS * inner)
         .zip(before.par_chunks(ROWS * 2 * inner))
         .for_each(|(hidden, before)| activate(before, inner, hidden));
-    let matrix = Mat::new(&params[down.range()], down.rows, down.cols);
+    let matrix = params.par_matrix(down, &mut scratch);
     par_multiply(y, Store::Set, Mat::new(&hidden, rows, inner), matrix.t());
+    arena.give(scratch);
     arena.give(hidden);
     before
 }
@@ -129,7 +132,8 @@ pub(super) fn backward(
     let inner = down.cols;
     let dy = Mat::new(dy, rows, cols);
     let mut d_hidden = grads.arena.take(rows * inner);
-    let matrix = Mat::new(&grads.params[down.range()], down.rows, down.cols);
+    let mut scratch = grads.arena.take(grads.params.scratch_len(gate_up));
+    let matrix = grads.params.par_matrix(down, &mut scratch);
     par_multiply(&mut d_hidden, Store::Set, dy, matrix);
 
     let mut d_before = grads.arena.take(rows * 2 * inner);
@@ -142,23 +146,14 @@ pub(super) fn backward(
         });
     let (hidden, d_before) = (d_hidden, d_before);
     let hidden_matrix = Mat::new(&hidden, rows, inner);
-    par_multiply(
-        &mut grads.param_grads[down.range()],
-        Store::Add,
-        dy.t(),
-        hidden_matrix,
-    );
+    grads.param_grads.par_add(down, dy, hidden_matrix);
 
     let d_matrix = Mat::new(&d_before, rows, gate_up.rows);
-    let matrix = Mat::new(&grads.params[gate_up.range()], gate_up.rows, gate_up.cols);
+    let matrix = grads.params.par_matrix(gate_up, &mut scratch);
     par_multiply(dx, Store::Set, d_matrix, matrix);
     let x = Mat::new(&grads.values[x.0].data, rows, cols);
-    par_multiply(
-        &mut grads.param_grads[gate_up.range()],
-        Store::Add,
-        d_matrix.t(),
-        x,
-    );
+    grads.param_grads.par_add(gate_up, d_matrix, x);
+    grads.arena.give(scratch);
     grads.arena.give(hidden);
     grads.arena.give(d_before);
 }

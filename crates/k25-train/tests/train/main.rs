@@ -4,6 +4,7 @@ mod data;
 mod export;
 mod golden;
 mod gradients;
+mod lora;
 mod models;
 mod pictures;
 mod prefixes;

@@ -18,7 +18,7 @@ use crate::models::{batch, item, tiny_config, tiny_config_that_sees};
 
 /// A random batch whose sequences of 25 and 12 rows show a picture, another of the position table's own size, and a
 /// chunk of three frames; about a third of the rows do not count.
-fn seeing_batch() -> Batch {
+pub fn seeing_batch() -> Batch {
     let mut batch = batch(61, &[25, 12], 4);
     batch.pictures = pictures(4, [(2, [1, 4, 6]), (12, [1, 6, 4]), (30, [3, 2, 4])]);
     batch
