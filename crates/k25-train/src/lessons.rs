@@ -2,6 +2,7 @@
 //! easier with reasoning than without.
 
 mod beyond;
+mod lists;
 pub mod record;
 mod rows;
 mod teacher;
@@ -14,6 +15,7 @@ use crate::random::Random;
 use crate::world::{Form, Split, Table, Value, Words};
 
 pub use beyond::BEYOND;
+pub use lists::{Pieces, list};
 
 /// What a lesson is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

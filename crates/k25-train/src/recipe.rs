@@ -32,6 +32,9 @@ pub enum Step {
         /// Whether they are for measuring.
         #[serde(default)]
         held_out: bool,
+        /// A vocabulary whose pieces words are made of, for [`LessonSet::Lists`].
+        #[serde(default)]
+        pieces: Option<PathBuf>,
     },
     /// A vocabulary is made from lessons.
     Vocabulary {
@@ -79,6 +82,8 @@ pub enum LessonSet {
     Echo,
     /// Values to be found by their keys.
     Recall,
+    /// Lists that are walked from end to end.
+    Lists,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +99,7 @@ const NANO: &[(&str, &str)] = &[
     ("recall.toml", include_str!("../recipes/nano/recall.toml")),
     ("answers.toml", include_str!("../recipes/nano/answers.toml")),
     ("runs.toml", include_str!("../recipes/nano/runs.toml")),
+    ("lists.toml", include_str!("../recipes/nano/lists.toml")),
     (
         "config-long.json",
         include_str!("../recipes/nano/config-long.json"),
@@ -132,7 +138,10 @@ mod tests {
         let made = |there: &[PathBuf], path: &Path| there.iter().any(|other| other == path);
         for step in recipe.steps {
             match step {
-                Step::Lessons { file, .. } => there.push(file),
+                Step::Lessons { file, pieces, .. } => {
+                    assert!(pieces.iter().all(|dir| made(&there, dir)), "{file:?}");
+                    there.push(file);
+                }
                 Step::Vocabulary { dir, files, .. } => {
                     assert!(files.iter().all(|file| made(&there, file)), "{dir:?}");
                     there.push(dir);

@@ -116,12 +116,14 @@ fn work(step: &Step, args: &ReproduceArgs, interrupt: &Interrupt) -> Result<Outc
             count,
             seed,
             held_out,
+            pieces,
         } => write_lessons(&LessonsArgs {
             file: at(file),
             count: *count,
             seed: *seed,
             held_out: *held_out,
             kind: (*kind).into(),
+            pieces: pieces.as_ref().map(at),
         }),
         Step::Vocabulary { dir, .. } if at(dir).join("tokenizer_config.json").exists() => {
             Ok(Outcome::Done)
@@ -153,6 +155,7 @@ impl From<LessonSet> for super::train::LessonSet {
             LessonSet::LongRuns => Self::LongRuns,
             LessonSet::Echo => Self::Echo,
             LessonSet::Recall => Self::Recall,
+            LessonSet::Lists => Self::Lists,
         }
     }
 }
