@@ -99,7 +99,7 @@ struct Settings {
     peft_type: String,
     #[serde(default)]
     base_model_name_or_path: Option<String>,
-    lora_alpha: f32,
+    lora_alpha: f64,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
@@ -168,19 +168,19 @@ impl Settings {
             (is_set(&self.modules_to_save), "modules_to_save"),
         ];
         let first = found.into_iter().find(|(is_asked, _)| *is_asked);
-        let unusual = !self.lora_alpha.is_finite();
+        let is_too_large = self.lora_alpha.abs() > f64::from(f32::MAX);
         match first {
             Some((_, what)) => Some(format!(
                 "the adapter is of a kind that k25 does not compute: {what}"
             )),
-            None => unusual.then(|| "lora_alpha is no number".to_owned()),
+            None => is_too_large.then(|| "lora_alpha is too large".to_owned()),
         }
     }
 
     fn scale(&self, rank: usize) -> f32 {
         let rank = rank as f32;
         let divisor = if self.use_rslora { rank.sqrt() } else { rank };
-        self.lora_alpha / divisor
+        self.lora_alpha as f32 / divisor
     }
 }
 
