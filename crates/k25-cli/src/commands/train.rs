@@ -90,7 +90,7 @@ pub struct ExportArgs {
     pub run: PathBuf,
     /// Folder to write; must be empty or absent
     pub dir: PathBuf,
-    /// Write a whole checkpoint with the adapters of a [lora] run added to it
+    /// Write a whole checkpoint with the adapters of a LoRA run added to it
     #[arg(long)]
     pub merge: bool,
     /// Print JSON
