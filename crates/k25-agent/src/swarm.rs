@@ -6,12 +6,14 @@
 
 mod cancel;
 mod choose;
+mod digest;
 mod edit;
 mod fill;
 mod judge;
 mod outline;
 mod prompts;
 mod report;
+mod spread;
 mod subagents;
 mod timeline;
 mod trial;
@@ -24,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{Agent, ContextPolicy, LastTurn, ModelChoice};
 use crate::contract::{Contract, SUBMIT_ROWS};
 use crate::documents::Documents;
-use crate::event::{EventKind, MAIN, TaskEnd};
-use crate::run::{LastWords, Run, RunError, RunState, RunStatus};
+use crate::event::{EventKind, MAIN};
+use crate::run::{LastWords, Run, RunError, RunStatus};
 use crate::table::ConflictRule;
 use crate::tools::{DefineTable, Open, OpenLimits, Search, SubmitRows, Tool, Toolset};
 
@@ -445,45 +447,3 @@ impl Swarm {
 
 /// Most entries at the top of the documents that are kept in mind.
 const MAX_NOTED: usize = 2_000;
-/// The words of a task's end, for whoever assigned it.
-fn digest(state: &RunState, id: &str) -> String {
-    let Some(task) = state.tasks.get(id) else {
-        return "failed: no such task".to_owned();
-    };
-    let end = task.end.unwrap_or(TaskEnd::Failed);
-    let mut text = end.as_str().to_owned();
-    let why = crate::table::shortened(task.text.trim(), 200);
-    if end != TaskEnd::Done && !why.is_empty() {
-        text.push_str(&format!(" ({why})"));
-    }
-    if task.rows.is_empty() {
-        text.push_str(", no rows");
-        if end == TaskEnd::Done && !why.is_empty() {
-            text.push_str(&format!(": {why}"));
-        }
-        return text;
-    }
-    let rows: Vec<String> = task
-        .rows
-        .iter()
-        .take(8)
-        .map(|(row, values)| format!("{row} {values} values"))
-        .collect();
-    text.push_str(&format!(": {}", rows.join("; ")));
-    if task.rows.len() > 8 {
-        text.push_str(&format!("; {} rows in all", task.rows.len()));
-    }
-    let open: Vec<String> = state
-        .open_places()
-        .into_iter()
-        .filter(|(row, _)| task.rows.contains_key(row))
-        .map(|(row, columns)| format!("{row}: {}", columns.join(", ")))
-        .collect();
-    if !open.is_empty() {
-        text.push_str(&format!(
-            "\nnot filled: {}",
-            crate::table::shortened(&open.join("; "), 300)
-        ));
-    }
-    text
-}

@@ -417,9 +417,13 @@ impl RunState {
         }
     }
 
-    /// The task that answers this call of the main agent: of several attempts the one that is done.
-    pub fn task_of_call(&self, call: &str) -> Option<&str> {
-        let is_its = |id: &&String| self.tasks[*id].call.as_deref() == Some(call);
+    /// The task of this call of the main agent, and with this prompt, of those that it gave: of several
+    /// attempts the one that is done.
+    pub fn task_of_call(&self, call: &str, prompt: &str) -> Option<&str> {
+        let is_its = |id: &&String| {
+            let task = &self.tasks[*id];
+            task.call.as_deref() == Some(call) && task.prompt == prompt
+        };
         let mut ids = self.order.iter().filter(is_its);
         let done = ids
             .clone()

@@ -1,7 +1,8 @@
 //! `create_subagent` and `assign_task`, exactly as the family was trained on them.
 //!
 //! Source: Kimi K2.5 report, appendix E.8. Several `assign_task` calls of one turn are one group and
-//! run side by side; each returns one message. Behind it are the contract, the limits, a second
+//! run side by side; each returns one message. A call may stand for many tasks, see
+//! [`spread`](super::spread). Behind it are the contract, the limits, a second
 //! attempt for stragglers, and the journal.
 
 use std::collections::HashMap;
@@ -9,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::spread::{Spread, spread};
 use super::{Swarm, digest};
 use crate::contract::Contract;
 use crate::event::{EventKind, MAIN, TaskEnd};
@@ -24,6 +27,8 @@ pub const ASSIGN_TASK: &str = "assign_task";
 
 /// Longest instructions and tasks, in bytes.
 const MAX_PROMPT_BYTES: usize = 16_000;
+/// Most tasks of one call that are at work at the same time.
+const MAX_SIDE_BY_SIDE: usize = 128;
 /// A group has stragglers if it has at least so many tasks …
 const STRAGGLER_GROUP: usize = 10;
 /// … of which this part is done …
@@ -143,10 +148,25 @@ impl Groups {
 }
 
 /// `assign_task{agent, prompt}`.
+#[derive(Clone)]
 pub(super) struct AssignTask {
     swarm: Arc<Swarm>,
     contract: Contract,
 }
+
+/// A task as a call gives it.
+struct Given {
+    id: String,
+    agent: String,
+    prompt: String,
+    /// The main agent's call.
+    call: String,
+    /// Tasks that are given at the same time.
+    group: usize,
+}
+
+/// What became of one task of a call: the attempt that counts.
+type Outcome = Result<String, ToolError>;
 
 impl AssignTask {
     pub(super) fn new(swarm: &Arc<Swarm>, contract: &Contract) -> Self {
@@ -161,14 +181,106 @@ impl AssignTask {
         arguments: Value,
         context: CallContext,
     ) -> Result<ToolOutput, ToolError> {
-        let run = &self.swarm.run;
         let agent = arguments["agent"].as_str().unwrap_or_default().trim();
         let prompt = arguments["prompt"].as_str().unwrap_or_default();
-        let known = run.with_state(|state| state.task_of_call(&context.call).map(str::to_owned));
+        let (_, number) = context.call.rsplit_once(':').unwrap_or(("", &context.call));
+        let given = Given {
+            id: number.to_owned(),
+            agent: agent.to_owned(),
+            prompt: prompt.to_owned(),
+            call: context.call.clone(),
+            group: context.group,
+        };
+        let spread = spread(prompt, &self.swarm.documents)
+            .map_err(|problem| ToolError::new(FailureKind::Refused, problem))?;
+        match spread {
+            Some(tasks) => self.assign_each(&given, tasks).await,
+            None => self.assign_one(given).await,
+        }
+    }
+
+    async fn assign_one(&self, given: Given) -> Result<ToolOutput, ToolError> {
+        let winner = self.give(given).await?;
+        let run = &self.swarm.run;
+        let end = run.with_state(|state| state.tasks.get(&winner).and_then(|task| task.end));
+        let text = run.with_state(|state| digest::of_task(state, &winner));
+        match end {
+            Some(TaskEnd::Failed) => Err(ToolError::new(FailureKind::Internal, text)),
+            _ => Ok(text.into()),
+        }
+    }
+
+    /// Gives a task for each document that a pattern stands for, side by side.
+    async fn assign_each(
+        &self,
+        given: &Given,
+        tasks: Vec<Spread>,
+    ) -> Result<ToolOutput, ToolError> {
+        let group = given.group.max(tasks.len());
+        let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
+        let mut left = tasks.iter().enumerate();
+        let mut stopped = None;
+        let mut at_work = JoinSet::new();
+        loop {
+            while at_work.len() < MAX_SIDE_BY_SIDE
+                && let Some((index, task)) = left.next()
+            {
+                let one = Given {
+                    id: format!("{}.{}", given.id, index + 1),
+                    agent: given.agent.clone(),
+                    prompt: task.prompt.clone(),
+                    call: given.call.clone(),
+                    group,
+                };
+                let assign = self.clone();
+                at_work.spawn(async move { (index, assign.give(one).await) });
+            }
+            let Some(back) = at_work.join_next().await else {
+                break;
+            };
+            let (index, outcome) = back.map_err(|fault| {
+                ToolError::new(FailureKind::Internal, format!("a task broke down: {fault}"))
+            })?;
+            // The run rests or is cancelled: no more is given out, and those at work leave by themselves.
+            if let Err(error) = &outcome
+                && error.kind == FailureKind::Cancelled
+            {
+                stopped = Some(error.clone());
+                left = [].iter().enumerate();
+            }
+            outcomes[index] = Some(outcome);
+        }
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        let paths = tasks.iter().map(|task| task.path.as_str());
+        let outcomes = paths.zip(outcomes.into_iter().flatten());
+        let digest = self
+            .swarm
+            .run
+            .with_state(|state| digest::Spread::of(state, outcomes));
+        match digest.done {
+            0 => Err(ToolError::new(FailureKind::Internal, digest.text())),
+            _ => Ok(digest.text().into()),
+        }
+    }
+
+    /// Records a task, if that has not been done before, and works on it. The result is the attempt
+    /// that counts.
+    async fn give(&self, given: Given) -> Outcome {
+        let Given {
+            id,
+            agent,
+            prompt,
+            call,
+            group,
+        } = given;
+        let run = &self.swarm.run;
+        let known = run.with_state(|state| state.task_of_call(&call, &prompt).map(str::to_owned));
         let id = match known {
             Some(id) => id,
             None => {
-                self.check(agent, prompt)?;
+                self.check(&agent, &prompt)?;
                 let reservation = run.reserve_task().map_err(|_| {
                     let most = run.budget().tasks.unwrap_or_default();
                     ToolError::new(
@@ -176,34 +288,28 @@ impl AssignTask {
                         format!("budget used up: {most} tasks"),
                     )
                 })?;
-                let (_, number) = context.call.rsplit_once(':').unwrap_or(("", &context.call));
                 let task = NewTask {
-                    id: number,
-                    agent,
-                    prompt,
-                    call: Some(&context.call),
+                    id: &id,
+                    agent: &agent,
+                    prompt: &prompt,
+                    call: Some(&call),
                     columns: &[],
                 };
                 self.swarm
                     .record_task(task, reservation)
                     .await
                     .map_err(internal)?;
-                number.to_owned()
+                id
             }
         };
         let step = run.with_state(|state| state.tasks.get(MAIN).map_or(0, |main| main.steps()));
         let began = Instant::now();
         let winner = self
-            .attempts(&id, step, context.group, began)
+            .attempts(&id, step, group, began)
             .await
             .map_err(internal)?;
         self.swarm.groups.done(step, began.elapsed());
-        let end = run.with_state(|state| state.tasks.get(&winner).and_then(|task| task.end));
-        let text = run.with_state(|state| digest(state, &winner));
-        match end {
-            Some(TaskEnd::Failed) => Err(ToolError::new(FailureKind::Internal, text)),
-            _ => Ok(text.into()),
-        }
+        Ok(winner)
     }
 
     fn check(&self, agent: &str, prompt: &str) -> Result<(), ToolError> {
@@ -277,7 +383,8 @@ impl Tool for AssignTask {
     }
 
     fn description(&self) -> &str {
-        "Give an agent a task. Several calls in one turn run at the same time. Returns one message."
+        "Give an agent a task. Several calls in one turn run at the same time. Returns one message. \
+         A pattern in braces, as {*.txt}, gives a task for each document that matches."
     }
 
     fn schema(&self) -> Value {
