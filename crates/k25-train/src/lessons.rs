@@ -2,7 +2,7 @@
 //! easier with reasoning than without.
 
 mod beyond;
-mod lists;
+mod copies;
 pub mod record;
 mod rows;
 mod teacher;
@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::world::{Form, Split, Table, Value, Words};
 
 pub use beyond::BEYOND;
-pub use lists::{Pieces, list};
+pub use copies::{Pieces, copy};
 
 /// What a lesson is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

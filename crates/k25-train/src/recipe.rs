@@ -32,7 +32,7 @@ pub enum Step {
         /// Whether they are for measuring.
         #[serde(default)]
         held_out: bool,
-        /// A vocabulary whose pieces words are made of, for [`LessonSet::Lists`].
+        /// A vocabulary whose pieces words are made of, for [`LessonSet::Copies`].
         #[serde(default)]
         pieces: Option<PathBuf>,
     },
@@ -82,8 +82,8 @@ pub enum LessonSet {
     Echo,
     /// Values to be found by their keys.
     Recall,
-    /// Lists that are walked from end to end.
-    Lists,
+    /// Paths, columns and values that are copied word by word.
+    Copies,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +99,7 @@ const NANO: &[(&str, &str)] = &[
     ("recall.toml", include_str!("../recipes/nano/recall.toml")),
     ("answers.toml", include_str!("../recipes/nano/answers.toml")),
     ("runs.toml", include_str!("../recipes/nano/runs.toml")),
-    ("lists.toml", include_str!("../recipes/nano/lists.toml")),
+    ("copies.toml", include_str!("../recipes/nano/copies.toml")),
     (
         "config-long.json",
         include_str!("../recipes/nano/config-long.json"),

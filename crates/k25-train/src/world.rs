@@ -14,6 +14,7 @@ use crate::random::Random;
 pub use folder::{Folder, Paper, Size};
 pub use form::Form;
 pub use page::Stated;
+pub(crate) use value::capitalized;
 pub use value::{Value, ValueKind};
 pub use words::Words;
 

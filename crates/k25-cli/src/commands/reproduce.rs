@@ -155,7 +155,7 @@ impl From<LessonSet> for super::train::LessonSet {
             LessonSet::LongRuns => Self::LongRuns,
             LessonSet::Echo => Self::Echo,
             LessonSet::Recall => Self::Recall,
-            LessonSet::Lists => Self::Lists,
+            LessonSet::Copies => Self::Copies,
         }
     }
 }

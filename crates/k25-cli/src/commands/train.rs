@@ -16,7 +16,7 @@ use k25_train::data::DataKind;
 use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
 use k25_train::export::{Exported, export};
 use k25_train::lessons::record::{self, Length};
-use k25_train::lessons::{Lesson, Pieces, echo, list, recall};
+use k25_train::lessons::{Lesson, Pieces, copy, echo, recall};
 use k25_train::plot::svg;
 use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
 use k25_train::world::Split;
@@ -136,7 +136,7 @@ Examples:
   k25 train lessons held-out.jsonl --count 1000 --held-out
   k25 train lessons runs.jsonl --kind runs --count 2000
   k25 train lessons echo.jsonl --kind echo
-  k25 train lessons lists.jsonl --kind lists --pieces vocabulary")]
+  k25 train lessons copies.jsonl --kind copies --pieces vocabulary")]
 pub struct LessonsArgs {
     /// File to write; it must not exist yet
     pub file: PathBuf,
@@ -152,7 +152,7 @@ pub struct LessonsArgs {
     /// What they are about
     #[arg(long, value_enum, default_value_t = LessonSet::Answers)]
     pub kind: LessonSet,
-    /// Of --kind lists: folder of a vocabulary whose pieces the words are made of, so that each of them is
+    /// Of --kind copies: folder of a vocabulary whose pieces the words are made of, so that each of them is
     /// copied now and then
     #[arg(long, value_name = "DIR")]
     pub pieces: Option<PathBuf>,
@@ -173,9 +173,8 @@ pub enum LessonSet {
     /// Keys and values, then the same in another order, as text for `k25 train pretrain`: how
     /// finding a value by its key is learned
     Recall,
-    /// Entries that are given out one by one, columns out of questions, words said again: what comes next
-    /// in a list
-    Lists,
+    /// Paths out of tasks, columns out of questions, values out of records: what is copied word by word
+    Copies,
 }
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
@@ -522,8 +521,8 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
     }
     let part = args.file.with_extension("part");
     let mut file = BufWriter::new(File::create(&part).with_context(show)?);
-    if args.pieces.is_some() && args.kind != LessonSet::Lists {
-        bail!("--pieces is for --kind lists\n  hint: leave it away");
+    if args.pieces.is_some() && args.kind != LessonSet::Copies {
+        bail!("--pieces is for --kind copies\n  hint: leave it away");
     }
     let pieces = match &args.pieces {
         Some(dir) => Pieces::of(&Tokenizer::open(dir)?),
@@ -538,7 +537,7 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
             LessonSet::Answers => vec![Lesson::new(args.seed, split, index).to_json()],
             LessonSet::Echo => vec![echo(args.seed, split, index)],
             LessonSet::Recall => vec![recall(args.seed, split, index)],
-            LessonSet::Lists => vec![list(args.seed, split, index, &pieces)],
+            LessonSet::Copies => vec![copy(args.seed, split, index, &pieces)],
         };
         for line in &lines {
             writeln!(file, "{line}").with_context(show)?;

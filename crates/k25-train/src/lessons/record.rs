@@ -98,17 +98,21 @@ fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folde
         found
     });
     let kind = kind.map_or(RunKind::Swarm, |(kind, _)| *kind);
+    let most_records = |random: &mut Random, most| match random.chance(0.7) {
+        true => 1,
+        false => most,
+    };
     let size = match kind {
         RunKind::Swarm => Size {
             entries: 1 + random.below(5),
-            records: 5,
+            records: most_records(&mut random, 5),
             columns: 5,
             noise: random.below(8),
         },
         RunKind::Reading => Size {
             entries: 1,
-            records: 9,
-            columns: 7,
+            records: most_records(&mut random, 9),
+            columns: 9,
             noise: least_noise + random.below(most_noise - least_noise),
         },
         RunKind::Leading => Size {

@@ -357,10 +357,12 @@ impl Lesson<'_> {
     fn orchestrate(&self) -> Answer {
         let thread = self.thread;
         if thread.notes.is_empty() || thread.nudge.is_some_and(|note| not_opened(note).is_none()) {
-            let Some((_, more)) = self.entries() else {
+            let Some((entries, more)) = self.entries() else {
                 return Answer::call("open", json!({"path": "."}));
             };
-            if let Some(line) = more {
+            if let Some(line) = more
+                && self.pattern(&entries).is_none()
+            {
                 return Answer::call("open", json!({"path": ".", "line": line}));
             }
         }
@@ -387,7 +389,11 @@ impl Lesson<'_> {
             .filter_map(|done| done.arguments["prompt"].as_str())
             .collect();
         let (entries, _) = self.entries().unwrap_or_default();
-        let tasks = entries.iter().map(|entry| self.task(entry));
+        let tasks = match self.pattern(&entries) {
+            Some(pattern) if thread.notes.is_empty() => vec![pattern],
+            _ => entries,
+        };
+        let tasks = tasks.iter().map(|entry| self.task(entry));
         let left: Vec<String> = tasks
             .filter(|task| !given.contains(&task.as_str()))
             .take(WIDTH)
@@ -402,6 +408,24 @@ impl Lesson<'_> {
             calls: calls.collect(),
             ..Answer::default()
         }
+    }
+
+    /// What stands for most of the entries, if there are several.
+    fn pattern(&self, entries: &[String]) -> Option<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for entry in entries {
+            let ending = match entry.ends_with('/') {
+                true => "/",
+                false => &entry[entry.rfind('.')?..],
+            };
+            *counts.entry(ending).or_default() += 1;
+        }
+        let (ending, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let file = match &self.folder.named_file {
+            Some(file) if ending == "/" => file.as_str(),
+            _ => "",
+        };
+        (count > 1).then(|| format!("{{*{ending}{file}}}"))
     }
 
     /// The task for an entry at the top.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::page::{Field, Page, Record, Stated, Style};
+use super::value::capitalized;
 use super::words::{Words, phrase};
 use super::{Form, Split, ValueKind};
 use crate::random::Random;
@@ -95,6 +96,8 @@ const FLAGS: [&str; 12] = [
     "multi-arch",
     "strict",
 ];
+/// Keys of fields that name something close to a record.
+const RELATIVES: [&str; 6] = ["source", "provides", "alias", "parent", "series", "group"];
 /// Keys of fields that say what else a thing needs.
 const NEEDS: [&str; 10] = [
     "depends",
@@ -130,8 +133,15 @@ impl Folder {
         let plan = Plan::new(random, split, &mut words, &noun, size);
         let extension = plan.style.form.extension();
         let layout = random.below(10);
-        let main_file = format!("{}.{extension}", random.pick::<&str>(&MAIN_FILES));
-        let named_file = (layout < 3).then(|| main_file.clone());
+        let main_file = match random.chance(0.5) {
+            true => (*random.pick::<&str>(&MAIN_FILES)).to_owned(),
+            false => Words::word(random, split),
+        };
+        let main_file = match random.chance(0.3) {
+            true => format!("{}.{extension}", capitalized(&main_file)),
+            false => format!("{main_file}.{extension}"),
+        };
+        let named_file = (layout < 4).then(|| main_file.clone());
         let mut folder = Self {
             columns: plan.columns(random, &noun),
             question: String::new(),
@@ -312,7 +322,7 @@ impl Plan {
             random.shuffle(&mut fields);
         }
         if self.noise > 6 && !is_table {
-            self.add_noise(random, &mut fields);
+            self.add_noise(random, &name, &mut fields);
         }
         let at = if self.name_first || is_table {
             0
@@ -337,9 +347,13 @@ impl Plan {
     }
 
     /// Fields that nobody asks for: descriptions, flags, long lists of what a thing needs.
-    fn add_noise(&self, random: &mut Random, fields: &mut Vec<Field>) {
+    fn add_noise(&self, random: &mut Random, name: &str, fields: &mut Vec<Field>) {
         let split = self.split;
         let mut noise = Vec::new();
+        for _ in 0..random.below(3) {
+            let key = random.pick::<&str>(&RELATIVES);
+            noise.push(Field::new(key, vec![relative(random, split, name)]));
+        }
         if random.chance(0.5) {
             let text = phrase(random, split, 5, 14);
             let mut field = Field::new("description", vec![text]);
@@ -373,6 +387,20 @@ impl Plan {
         page.write(&self.style, records, self.asked.len() + 1, random);
         let (text, rows) = page.finish();
         Paper { text, rows }
+    }
+}
+
+/// A name that looks like another one, with or without its version.
+fn relative(random: &mut Random, split: Split, name: &str) -> String {
+    let stem = name.split(['-', '_']).next().unwrap_or(name);
+    let other = match random.below(3) {
+        0 => stem.to_owned(),
+        1 => format!("{stem}-{}", Words::word(random, split)),
+        _ => format!("lib{stem}"),
+    };
+    match random.chance(0.4) {
+        true => format!("{other} ({})", ValueKind::Version.draw(random, split)),
+        false => other,
     }
 }
 

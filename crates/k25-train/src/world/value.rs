@@ -122,6 +122,7 @@ impl ValueKind {
                     Words::word(random, split)
                 )
             }
+            Self::Word if random.chance(0.2) => Words::name_like(random, split),
             Self::Word => Words::word(random, split),
             Self::Version => {
                 let [a, b, c] = [random.below(20), random.below(30), random.below(240)];
@@ -153,11 +154,7 @@ impl ValueKind {
             Self::Url => url(random, split),
             Self::Licence => licence(random, split),
             Self::Flag => (*random.pick(&["true", "false"])).to_owned(),
-            Self::Contact => {
-                let [first, last, host] = [(); 3].map(|()| Words::word(random, split));
-                let address = format!("{first}@{host}.{}", random.pick(&ENDINGS));
-                format!("{} {} <{address}>", capitalized(&first), capitalized(&last))
-            }
+            Self::Contact => format!("{} <{}>", person(random, split, 5), address(random, split)),
             Self::Amount => {
                 let unit = *random.pick(&[
                     "MB", "kB", "kg", "m", "km", "EUR", "USD", "ms", "W", "%", "GiB",
@@ -169,10 +166,7 @@ impl ValueKind {
             }
             Self::Year => random.between(1950, 2049).to_string(),
             Self::Phrase => phrase(random, split, 2, 5),
-            Self::Person => {
-                let [first, last] = [(); 2].map(|()| capitalized(&Words::word(random, split)));
-                format!("{first} {last}")
-            }
+            Self::Person => person(random, split, 3),
             Self::Code => (0..random.between(5, 9))
                 .map(|_| char::from(*random.pick(b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789")))
                 .collect(),
@@ -181,21 +175,54 @@ impl ValueKind {
     }
 }
 
+/// Two words and more with capitals, now and then one of letters only: people and teams.
+fn person(random: &mut Random, split: Split, most: i64) -> String {
+    let words = (0..random.between(2, most)).map(|_| {
+        let word = Words::word(random, split);
+        match random.chance(0.1) {
+            true => word.to_ascii_uppercase(),
+            false => capitalized(&word),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// An address of mail.
+fn address(random: &mut Random, split: Split) -> String {
+    let joint = *random.pick(&["-", ".", "_", "+"]);
+    let local: Vec<String> = (0..random.between(1, 3))
+        .map(|_| Words::word(random, split))
+        .collect();
+    format!("{}@{}", local.join(joint), host(random, split))
+}
+
+/// A host of two to four parts.
+fn host(random: &mut Random, split: Split) -> String {
+    let mut parts: Vec<String> = (0..random.between(1, 3))
+        .map(|_| Words::name_like(random, split))
+        .collect();
+    parts.push((*random.pick(&ENDINGS)).to_owned());
+    parts.join(".")
+}
+
 fn url(random: &mut Random, split: Split) -> String {
-    let (host, page) = (Words::word(random, split), Words::name_like(random, split));
-    let ending = *random.pick(&ENDINGS);
+    let (host, page) = (host(random, split), Words::name_like(random, split));
     let git = if random.chance(0.1) { ".git" } else { "" };
+    let owner = match random.chance(0.3) {
+        true => capitalized(&Words::word(random, split)),
+        false => Words::name_like(random, split),
+    };
     match random.below(8) {
-        0 => format!("https://{host}.{ending}"),
-        1 | 2 => format!("https://github.com/{host}/{page}{git}"),
-        3 => format!("https://github.com/{}/{page}{git}", capitalized(&host)),
-        4 => format!("https://www.{host}.{ending}/{page}/"),
-        5 => format!("http://{host}.{ending}/{page}"),
+        0 => format!("https://{host}"),
+        1..4 => format!("https://github.com/{owner}/{page}{git}"),
+        4 => format!("https://www.{host}/{page}/"),
+        5 => format!("http://{host}/{page}"),
         6 => {
             let part = Words::name_like(random, split);
-            format!("https://github.com/{host}/{page}/tree/main/{part}")
+            let folder = *random.pick(&["", "crates/", "packages/", "src/"]);
+            format!("https://github.com/{owner}/{page}/tree/main/{folder}{part}")
         }
-        _ => format!("https://{host}.{ending}/{page}"),
+        _ => format!("https://{host}/{owner}/{page}"),
     }
 }
 
@@ -210,8 +237,9 @@ fn licence(random: &mut Random, split: Split) -> String {
     };
     let (first, second, third) = (one(), one(), one());
     match random.below(20) {
-        0..4 => format!("{first} OR {second}"),
-        4 => format!("{first}/{second}"),
+        0..5 => format!("{first} OR {second}"),
+        8 => format!("{first} AND {second}"),
+        9 => format!("{first}/{second}"),
         5 => format!("{first} OR {second} OR {third}"),
         6 => format!("({first} OR {second}) AND {third}"),
         7 => format!("{first} WITH LLVM-exception"),
@@ -229,7 +257,7 @@ impl fmt::Display for Value {
 }
 
 /// A word with a capital first letter.
-pub(super) fn capitalized(word: &str) -> String {
+pub(crate) fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()

@@ -1,7 +1,6 @@
-//! Lists that are walked from end to end: entries that an orchestrator gives out one by one, columns that are copied out of a
-//! question, words that are said again. Almost every token of such a conversation says what comes next in a list, which a
-//! whole run asks for a few times only; and the words are made of all pieces that the vocabulary has, so that any of them
-//! can be copied.
+//! What is copied word by word: paths out of tasks, columns out of questions, values out of records. Almost every token of such a
+//! conversation is a copy, of which a whole run asks for few; and the words are made of all pieces that the vocabulary has, so
+//! that any of them can be copied.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +8,15 @@ use k25_chat::{SpecialToken, Tokenizer};
 use serde_json::{Value as Json, json};
 
 use crate::random::Random;
-use crate::world::{Split, Words};
+use crate::world::{Split, Words, capitalized};
 
-/// Most entries of a list.
-const MOST_ENTRIES: usize = 40;
+/// Most paths of a lesson.
+const MOST_PATHS: usize = 12;
 
-/// Calls of one turn, as many as the runtime takes at once.
-const CALLS_PER_TURN: usize = 20;
+/// What stands between the words of a value.
+const JOINTS: [&str; 18] = [
+    " ", " ", " ", " ", "-", "-", ".", ".", ".", "_", "/", "/", "@", ":", "+", "~", " OR ", ", ",
+];
 
 /// What words are made of beside random syllables.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,24 @@ impl Pieces {
         }
     }
 
+    /// Words and what stands between them in names, addresses and versions.
+    fn value(&self, random: &mut Random, split: Split) -> String {
+        let mut value = self.word(random, split);
+        for _ in 0..random.below(7) {
+            value.push_str(random.pick::<&str>(&JOINTS));
+            match random.chance(0.25) {
+                true => value.push_str(&random.below(130).to_string()),
+                false => value.push_str(&self.word(random, split)),
+            }
+        }
+        match random.below(12) {
+            0 => format!("{value} <{}>", self.words(random, split, ".", 4)),
+            1 => format!("({value})"),
+            2 => format!("https://{value}"),
+            _ => value,
+        }
+    }
+
     fn words(&self, random: &mut Random, split: Split, joint: &str, most: i64) -> String {
         let words = (0..random.between(1, most)).map(|_| self.word(random, split));
         words.collect::<Vec<_>>().join(joint)
@@ -60,65 +79,31 @@ impl Pieces {
 }
 
 /// Lesson `index` of a seed and split.
-pub fn list(seed: u64, split: Split, index: u64, pieces: &Pieces) -> Json {
+pub fn copy(seed: u64, split: Split, index: u64, pieces: &Pieces) -> Json {
     let mut random = split.random(seed, index);
     match random.below(10) {
-        0..5 => given_out(&mut random, split, pieces),
-        5..8 => columns(&mut random, split, pieces),
+        0..3 => opened(&mut random, split, pieces),
+        3..5 => columns(&mut random, split, pieces),
         _ => said_again(&mut random, split, pieces),
     }
 }
 
-/// A folder's entries, given out to one agent: the first turn from the listing, the second from what is not opened yet.
-fn given_out(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
-    let noun = pieces.word(random, split);
-    let agent = format!("{noun}-reader");
-    let entries = entries(random, split, pieces);
-    let shown: Vec<&str> = entries.iter().map(|entry| entry.shown.as_str()).collect();
-    let mut messages =
-        vec![json!({"role": "user", "content": question(random, &noun, &["name".to_owned()])})];
-    let mut calls = 0;
-    let mut call = |name: &str, arguments: String| {
-        calls += 1;
-        json!({"id": format!("functions.{name}:{}", calls - 1), "type": "function", "function": {"name": name, "arguments": arguments}})
-    };
-    let listing = format!("{} entries\n{}", shown.len(), shown.join("\n"));
-    exchange(
-        &mut messages,
-        call("open", json!({"path": "."}).to_string()),
-        &listing,
-    );
-    let created = json!({
-        "name": agent,
-        "system_prompt": format!("You read documents about one {noun} at a time."),
-    });
-    exchange(
-        &mut messages,
-        call("create_subagent", created.to_string()),
-        &format!("created {agent}"),
-    );
-    for (turn, entries) in entries.chunks(CALLS_PER_TURN).enumerate() {
-        if turn > 0 {
-            let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-            let text = format!("Not opened yet ({}): {}", paths.len(), paths.join(", "));
-            messages.push(json!({"role": "user", "content": text}));
-        }
-        let task = |entry: &Entry| {
-            json!({"agent": agent, "prompt": format!("Fill the rows of {}", entry.path)})
-                .to_string()
-        };
-        let tasks: Vec<Json> = entries
-            .iter()
-            .map(|entry| call("assign_task", task(entry)))
-            .collect();
-        let results: Vec<Json> = tasks
-            .iter()
-            .map(|task| json!({"role": "tool", "tool_call_id": task["id"], "content": "done"}))
-            .collect();
-        messages.push(json!({"role": "assistant", "content": "", "tool_calls": tasks}));
-        messages.extend(results);
+/// Documents that are named in tasks, and opened.
+fn opened(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
+    let mut messages = Vec::new();
+    for (turn, path) in paths(random, split, pieces).iter().enumerate() {
+        messages.push(json!({"role": "user", "content": format!("Fill the rows of {path}")}));
+        let arguments = json!({"path": path}).to_string();
+        let id = format!("functions.open:{turn}");
+        let call = json!({"id": id, "type": "function", "function": {"name": "open", "arguments": arguments}});
+        let name = pieces.value(random, split);
+        exchange(
+            &mut messages,
+            call,
+            &format!("{path} · 1 lines\n1: name: {name}"),
+        );
     }
-    json!({"lesson": "list", "messages": messages})
+    json!({"lesson": "opened", "messages": messages})
 }
 
 fn exchange(messages: &mut Vec<Json>, call: Json, result: &str) {
@@ -127,41 +112,38 @@ fn exchange(messages: &mut Vec<Json>, call: Json, result: &str) {
     messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
 }
 
-/// An entry as a listing shows it, and as a task names it.
-struct Entry {
-    shown: String,
-    path: String,
-}
-
-/// Sorted entries of one kind, many of which begin like others.
-fn entries(random: &mut Random, split: Split, pieces: &Pieces) -> Vec<Entry> {
-    let count = 2 + random.below(MOST_ENTRIES - 1);
+/// Paths of one kind, many of which begin like others.
+fn paths(random: &mut Random, split: Split, pieces: &Pieces) -> Vec<String> {
     let joint = *random.pick(&["-", "_", ""]);
-    let ending = *random.pick(&["/", "/", "/", ".txt", ".toml", ".yaml", ".json", ".md"]);
-    let is_versioned = ending == "/" && random.chance(0.7);
-    let mut stems: Vec<String> = Vec::new();
-    let mut paths = BTreeSet::new();
-    for _ in 0..count {
-        let mut name = pieces.words(random, split, joint, 2);
-        if !stems.is_empty() && random.chance(0.3) {
-            name = format!("{}{joint}{name}", random.pick(&stems));
+    let ending = *random.pick(&["", ".txt", ".toml", ".yaml", ".json", ".md", ".csv"]);
+    let file = match random.chance(0.6) {
+        true => Some(format!(
+            "{}{ending}",
+            capitalized(&pieces.word(random, split))
+        )),
+        false => None,
+    };
+    let is_versioned = file.is_some() && random.chance(0.7);
+    let mut paths: Vec<String> = Vec::new();
+    for _ in 0..2 + random.below(MOST_PATHS - 1) {
+        let mut path = pieces.words(random, split, joint, 3);
+        if let Some(other) = paths.last()
+            && random.chance(0.3)
+        {
+            let stem = other.split(['-', '/', '.']).next().unwrap_or_default();
+            path = format!("{stem}{joint}{path}");
         }
-        stems.push(name.clone());
         if is_versioned {
             let version = [(); 3].map(|()| random.below(30).to_string());
-            name = format!("{name}-{}", version.join("."));
+            path = format!("{path}-{}", version.join("."));
         }
-        paths.insert(format!("{name}{ending}"));
+        paths.push(match &file {
+            Some(file) => format!("{path}/{file}"),
+            None if ending.is_empty() => format!("{path}/"),
+            None => format!("{path}{ending}"),
+        });
     }
-    let shown = |path: &String, random: &mut Random| match ending {
-        "/" => format!("{path} ({} files)", 1 + random.below(9)),
-        _ => path.clone(),
-    };
-    let entry = |path| Entry {
-        shown: shown(&path, random),
-        path,
-    };
-    paths.into_iter().map(entry).collect()
+    paths
 }
 
 /// Questions whose columns are fixed as they are asked for.
@@ -203,30 +185,49 @@ fn question(random: &mut Random, noun: &str, columns: &[String]) -> String {
     }
 }
 
-/// Values by their keys, then asked for in another order: the words of a value may be any.
+/// Values by their keys, and then some of them in another order: as a row of a table, whose columns are named before the lines or
+/// behind them. Now and then a column asks for what no line says.
 fn said_again(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
+    let joint = *random.pick(&["-", "_", " "]);
     let mut keys = BTreeSet::new();
-    let mut stated: Vec<(usize, String, String)> = Vec::new();
-    for _ in 0..3 + random.below(10) {
-        let key = pieces.words(random, split, "-", 2);
-        let value = pieces.words(random, split, " ", 4);
-        if keys.insert(key.clone()) {
-            stated.push((stated.len() + 1, key, value));
-        }
+    while keys.len() < 3 {
+        keys.extend((0..3 + random.below(12)).map(|_| pieces.words(random, split, joint, 2)));
     }
-    let lines = stated
-        .iter()
-        .map(|(line, key, value)| format!("{line}: {key}: {value}\n"));
-    let lines: String = lines.collect();
+    let mut keys: Vec<String> = keys.into_iter().collect();
+    random.shuffle(&mut keys);
+    let unsaid = random.below(keys.len().min(3));
+    let mut stated: Vec<(String, Option<(usize, String)>)> = Vec::new();
+    let mut lines = String::new();
+    for (index, key) in keys.into_iter().enumerate() {
+        let said = index >= unsaid;
+        let value = said.then(|| pieces.value(random, split));
+        let place = value.map(|value| {
+            let line = lines.lines().count() + 1;
+            lines.push_str(&format!("{line}: {key}: {value}\n"));
+            (line, value)
+        });
+        stated.push((key, place));
+    }
     random.shuffle(&mut stated);
-    let asked: Vec<&str> = stated.iter().map(|(_, key, _)| key.as_str()).collect();
-    let asked = asked.join(", ");
-    let cells = stated
-        .iter()
-        .map(|(line, key, value)| (key.clone(), json!({"value": value, "line": line})));
+    stated.truncate(2 + random.below(stated.len() - 1));
+    let asked: Vec<&str> = stated.iter().map(|(key, _)| key.as_str()).collect();
+    let question = match random.chance(0.7) {
+        true => {
+            let columns = asked.iter().map(|key| format!("- {key} (text)\n"));
+            format!("Columns:\n{}\n{lines}", columns.collect::<String>())
+        }
+        false => format!("{lines}Rows: {}", asked.join(", ")),
+    };
+    let cells = stated.iter().map(|(key, place)| {
+        let cell = match place {
+            Some((line, value)) => json!({"value": value, "line": line}),
+            None => json!({"value": null}),
+        };
+        (key.clone(), cell)
+    });
     let cells: serde_json::Map<String, Json> = cells.collect();
     json!({"lesson": "said-again", "messages": [
-        {"role": "user", "content": format!("{lines}Rows: {asked}")},
+        {"role": "user", "content": question},
         {"role": "assistant", "content": Json::Array(vec![Json::Object(cells)]).to_string()},
     ]})
 }
@@ -238,7 +239,7 @@ mod tests {
 
     fn lessons(pieces: &Pieces) -> Vec<Json> {
         (0..300)
-            .map(|index| list(3, Split::Train, index, pieces))
+            .map(|index| copy(3, Split::Train, index, pieces))
             .collect()
     }
 
@@ -259,31 +260,21 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_of_a_listing_is_given_out_once_and_in_order() {
-        let mut most = 0;
+    fn every_document_that_a_task_names_is_opened() {
+        let mut count = 0;
         for lesson in lessons(&Pieces::default())
             .iter()
-            .filter(|lesson| lesson["lesson"] == "list")
+            .filter(|lesson| lesson["lesson"] == "opened")
         {
-            let listing = lesson["messages"][2]["content"]
-                .as_str()
-                .expect("a listing");
-            let shown = listing
-                .lines()
-                .skip(1)
-                .map(|line| line.split(" (").next().unwrap_or(line));
-            let expected: Vec<String> = shown
-                .map(|path| format!("Fill the rows of {path}"))
-                .collect();
-            let tasks = calls(lesson, "assign_task");
-            let found: Vec<&str> = tasks
-                .iter()
-                .filter_map(|task| task["prompt"].as_str())
-                .collect();
-            assert_eq!(found, expected);
-            most = most.max(found.len());
+            let messages = lesson["messages"].as_array().expect("messages").iter();
+            let tasks = messages.filter(|message| message["role"] == "user");
+            for (task, call) in tasks.zip(calls(lesson, "open")) {
+                let path = call["path"].as_str().expect("a path");
+                assert_eq!(task["content"], format!("Fill the rows of {path}"));
+                count += 1;
+            }
         }
-        assert!(most > CALLS_PER_TURN, "{most}: no listing takes two turns");
+        assert!(count > 100, "{count}");
     }
 
     #[test]
