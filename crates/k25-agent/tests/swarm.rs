@@ -222,6 +222,10 @@ async fn crowded_and_broken_endpoints_are_borne() {
             r if r < 0.26 => Script::Broken(reply),
             r if r < 0.30 => Script::Reply(ScriptedReply::text("round and round ".repeat(99))),
             r if r < 0.33 => Script::Reply(ScriptedReply::default()),
+            r if r < 0.36 => {
+                let query = json!({"query": "round and round ".repeat(200)});
+                Script::Reply(ScriptedReply::call("search", &query))
+            }
             _ => Script::Reply(reply),
         }
     });
@@ -230,6 +234,11 @@ async fn crowded_and_broken_endpoints_are_borne() {
         .await
         .unwrap();
     assert_eq!(world.wrong_places(&run), Vec::<String>::new());
+    run.with_state(|state| {
+        let turns = state.tasks.values().flat_map(|task| &task.turns);
+        let mut calls = turns.flat_map(|turn| &turn.reply.calls);
+        assert!(calls.all(|call| !call.arguments.contains("round and round")));
+    });
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,9 @@ const FAILURES_TOLD: usize = 3;
 const FAILURES_HOPELESS: usize = 8;
 const SAME_AGAIN: &str = "\nnote: the same call again gives the same result";
 /// A text repeats itself if this many bytes at its end have a short period …
-const STUTTER_BYTES: usize = 480;
+pub(super) const STUTTER_BYTES: usize = 480;
+/// The same for arguments of calls, where data may be monotonous …
+pub(super) const STUTTER_ARGUMENT_BYTES: usize = 4 * STUTTER_BYTES;
 /// … of at most this many bytes.
 const STUTTER_PERIOD: usize = 60;
 
@@ -138,10 +140,10 @@ fn normalised(text: &str) -> String {
         .collect()
 }
 
-/// Whether a text says the same again and again at its end.
-pub(super) fn stutters(text: &str) -> bool {
+/// Whether a text says the same again and again for the last `least` bytes.
+pub(super) fn stutters(text: &str, least: usize) -> bool {
     let bytes = text.as_bytes();
-    let Some(start) = bytes.len().checked_sub(STUTTER_BYTES) else {
+    let Some(start) = bytes.len().checked_sub(least) else {
         return false;
     };
     let end = &bytes[start..];
@@ -225,13 +227,13 @@ mod tests {
 
     #[test]
     fn stutter_is_told_from_tables() {
-        assert!(stutters(&"and so on ".repeat(60)));
-        assert!(stutters(&"a".repeat(600)));
-        assert!(!stutters(&"-".repeat(600)));
-        assert!(!stutters("short short short"));
+        assert!(stutters(&"and so on ".repeat(60), STUTTER_BYTES));
+        assert!(stutters(&"a".repeat(600), STUTTER_BYTES));
+        assert!(!stutters(&"-".repeat(600), STUTTER_BYTES));
+        assert!(!stutters("short short short", STUTTER_BYTES));
         let table: String = (0..60)
             .map(|n| format!("| row {n} | value {} |\n", n * 7))
             .collect();
-        assert!(!stutters(&table));
+        assert!(!stutters(&table, STUTTER_BYTES));
     }
 }

@@ -209,21 +209,16 @@ impl Agent {
                 Err(_) => return Some(Outcome::Error(stalled(self.stall))),
             };
             reply.add(&event);
-            if let ChatEvent::Output(
-                ParserEvent::ContentDelta(_) | ParserEvent::ReasoningDelta(_),
-            ) = &event
-            {
-                let message = &reply.message;
-                let text = message.content.as_deref().or(message.reasoning.as_deref());
-                let text = text.unwrap_or_default();
-                if text.len() >= looked_at + LOOK_EVERY {
-                    looked_at = text.len();
-                    if guard::stutters(text) {
-                        return Some(Outcome::Bad("stuttering"));
-                    }
-                } else if text.len() < looked_at {
-                    looked_at = 0;
+            let Some((text, least)) = growing(&event, reply) else {
+                continue;
+            };
+            if text.len() >= looked_at + LOOK_EVERY {
+                looked_at = text.len();
+                if guard::stutters(text, least) {
+                    return Some(Outcome::Bad("stuttering"));
                 }
+            } else if text.len() < looked_at {
+                looked_at = 0;
             }
         }
     }
@@ -260,6 +255,24 @@ impl Agent {
         };
         run.settle(task, vec![event], sent.reservation).await?;
         Ok(text)
+    }
+}
+
+/// The text that an event made longer, and how much of it may be monotonous.
+fn growing<'a>(event: &ChatEvent, reply: &'a ChatReply) -> Option<(&'a str, usize)> {
+    let message = &reply.message;
+    match event {
+        ChatEvent::Output(ParserEvent::ContentDelta(_) | ParserEvent::ReasoningDelta(_)) => {
+            let text = message.content.as_deref().or(message.reasoning.as_deref());
+            Some((text?, guard::STUTTER_BYTES))
+        }
+        ChatEvent::Output(ParserEvent::ToolCallArgumentsDelta { .. }) => {
+            let arguments = &message.tool_calls.last()?.arguments;
+            // Some endpoints send them whole, and closed.
+            let open = arguments.trim_end_matches(['"', '}', ']']);
+            Some((open, guard::STUTTER_ARGUMENT_BYTES))
+        }
+        _ => None,
     }
 }
 

@@ -39,8 +39,8 @@ pub enum RunKind {
 
 /// The kinds and how often each comes, in hundredths.
 const PARTS: [(RunKind, usize); 6] = [
-    (RunKind::Swarm, 43),
-    (RunKind::Reading, 34),
+    (RunKind::Swarm, 33),
+    (RunKind::Reading, 44),
     (RunKind::Leading, 6),
     (RunKind::Single, 4),
     (RunKind::Answer, 10),
@@ -107,7 +107,7 @@ fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folde
             entries: 1 + random.below(5),
             records: most_records(&mut random, 5),
             columns: 5,
-            noise: random.below(8),
+            noise: random.below(least_noise * 3),
         },
         RunKind::Reading => Size {
             entries: 1,

@@ -15,7 +15,7 @@ pub(super) fn rows(random: &mut Random, split: Split) -> Lesson {
         entries: 1,
         records: MOST_ROWS,
         columns: 7,
-        noise: random.below(20),
+        noise: random.below(30),
     };
     let folder = Folder::new(random, split, size);
     let papers: Vec<&Paper> = folder.papers.values().collect();

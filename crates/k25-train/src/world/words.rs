@@ -372,6 +372,9 @@ pub(super) fn phrase(random: &mut Random, split: Split, least: i64, most: i64) -
     super::value::capitalized(&words.join(" ")) + if random.chance(0.6) { "." } else { "" }
 }
 
+/// Part of the keys that look like another one.
+const LIKE_ANOTHER: f64 = 0.25;
+
 /// Makes words of one split, no word twice.
 #[derive(Debug)]
 pub struct Words {
@@ -504,31 +507,48 @@ impl Words {
         }
     }
 
-    /// The words of a key that this maker has not made before: a common one, a common one behind a random word, or random words.
+    /// The words of a key that this maker has not made before: a common one, a common one behind a random word, random words, or
+    /// one that looks like another.
     pub fn key_words(&mut self, random: &mut Random) -> Vec<String> {
         loop {
-            let split = self.split;
-            let mut words: Vec<String> = Vec::new();
-            let kind = random.below(10);
-            if kind >= 5 {
-                words.push(Self::word(random, split));
-            }
-            match kind {
-                0..7 => words.extend(
-                    random
-                        .pick::<&str>(&COMMON_KEYS)
-                        .split('-')
-                        .map(str::to_owned),
-                ),
-                7 | 8 => {}
-                _ => words.push(Self::word(random, split)),
-            }
+            let words = match random.chance(LIKE_ANOTHER) {
+                true => self.words_like_another(random),
+                false => Self::new_key_words(random, self.split),
+            };
             let key = words.join("-");
             if !self.used.contains(&key) {
                 self.used.push(key);
                 return words;
             }
         }
+    }
+
+    fn new_key_words(random: &mut Random, split: Split) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        let kind = random.below(10);
+        if kind >= 5 {
+            words.push(Self::word(random, split));
+        }
+        match kind {
+            0..7 => {
+                let common = random.pick::<&str>(&COMMON_KEYS).split('-');
+                words.extend(common.map(str::to_owned));
+            }
+            7 | 8 => {}
+            _ => words.push(Self::word(random, split)),
+        }
+        words
+    }
+
+    /// `version` where there is `rust-version`, or `min-version` where there is `version`: whoever looks one up meets the other.
+    fn words_like_another(&self, random: &mut Random) -> Vec<String> {
+        let another = random.pick(&self.used).split('-').map(str::to_owned);
+        let mut words: Vec<String> = another.collect();
+        match words.len() > 1 && random.chance(0.5) {
+            true => drop(words.remove(0)),
+            false => words.insert(0, Self::word(random, self.split)),
+        }
+        words
     }
 
     /// A key that this maker has not made before, in one piece.
