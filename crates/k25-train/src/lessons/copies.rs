@@ -18,6 +18,11 @@ const JOINTS: [&str; 18] = [
     " ", " ", " ", " ", "-", "-", ".", ".", ".", "_", "/", "/", "@", ":", "+", "~", " OR ", ", ",
 ];
 
+/// Letters of names, several tokens each to most vocabularies.
+const ACCENTED: [char; 16] = [
+    'é', 'è', 'ü', 'ö', 'ß', 'ř', 'ý', 'ł', 'ń', 'ç', 'ñ', 'å', 'ø', 'ž', 'š', 'á',
+];
+
 /// What words are made of beside random syllables.
 #[derive(Debug, Clone, Default)]
 pub struct Pieces(Vec<String>);
@@ -44,13 +49,18 @@ impl Pieces {
         )
     }
 
-    /// A word of one to three pieces, or of random syllables.
+    /// A word of one to three pieces, or of random syllables; some with a capital, some with a letter beyond ASCII.
     fn word(&self, random: &mut Random, split: Split) -> String {
-        match self.0.is_empty() || random.chance(0.3) {
+        let word = match self.0.is_empty() || random.chance(0.3) {
             true => Words::word(random, split),
             false => (0..random.between(1, 3))
                 .map(|_| random.pick(&self.0).as_str())
                 .collect(),
+        };
+        match random.below(20) {
+            0 => format!("{word}{}", random.pick(&ACCENTED)),
+            1..7 => capitalized(&word),
+            _ => word,
         }
     }
 
