@@ -82,6 +82,19 @@ impl Pieces {
         }
     }
 
+    /// A key that is not among the others, and may look like one of them: `rust-version` beside `version`.
+    fn key(&self, random: &mut Random, split: Split, joint: &str, others: &[String]) -> String {
+        loop {
+            let key = match others.is_empty() || random.chance(0.7) {
+                true => self.words(random, split, joint, 2),
+                false => format!("{}{joint}{}", self.word(random, split), random.pick(others)),
+            };
+            if !others.contains(&key) {
+                return key;
+            }
+        }
+    }
+
     fn words(&self, random: &mut Random, split: Split, joint: &str, most: i64) -> String {
         let words = (0..random.between(1, most)).map(|_| self.word(random, split));
         words.collect::<Vec<_>>().join(joint)
@@ -162,9 +175,10 @@ fn columns(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
     for turn in 0..3 {
         let noun = pieces.word(random, split);
         let joint = *random.pick(&["-", "_", " "]);
-        let columns: Vec<String> = (0..1 + random.below(7))
-            .map(|_| pieces.words(random, split, joint, 2))
-            .collect();
+        let mut columns = Vec::new();
+        for _ in 0..1 + random.below(8) {
+            columns.push(pieces.key(random, split, joint, &columns));
+        }
         messages.push(json!({"role": "user", "content": question(random, &noun, &columns)}));
         let named = columns.iter().map(|name| json!({"name": name}));
         let all: Vec<Json> = std::iter::once(json!({"name": "name", "key": true}))
@@ -199,11 +213,10 @@ fn question(random: &mut Random, noun: &str, columns: &[String]) -> String {
 /// behind them. Now and then a column asks for what no line says.
 fn said_again(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
     let joint = *random.pick(&["-", "_", " "]);
-    let mut keys = BTreeSet::new();
-    while keys.len() < 3 {
-        keys.extend((0..3 + random.below(12)).map(|_| pieces.words(random, split, joint, 2)));
+    let mut keys: Vec<String> = Vec::new();
+    for _ in 0..3 + random.below(12) {
+        keys.push(pieces.key(random, split, joint, &keys));
     }
-    let mut keys: Vec<String> = keys.into_iter().collect();
     random.shuffle(&mut keys);
     let unsaid = random.below(keys.len().min(3));
     let mut stated: Vec<(String, Option<(usize, String)>)> = Vec::new();

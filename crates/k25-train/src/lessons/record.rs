@@ -66,7 +66,7 @@ pub enum Length {
 }
 
 /// Part of the tasks in which the teacher errs once.
-const MISTAKES: f64 = 0.06;
+const MISTAKES: f64 = 0.1;
 /// Tokens of the context that lessons are made for.
 const CONTEXT: u64 = 4096;
 

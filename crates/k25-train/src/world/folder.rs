@@ -306,7 +306,7 @@ impl Plan {
                 .iter()
                 .position(|asked| *asked == index)
                 .map(|at| at + 1);
-            let is_there = random.chance(if column.is_some() { 0.88 } else { 0.75 });
+            let is_there = random.chance(if column.is_some() { 0.82 } else { 0.75 });
             let mut values = match is_there {
                 true => vec![kind.draw(random, self.split).to_string()],
                 false => Vec::new(),
