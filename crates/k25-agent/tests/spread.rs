@@ -35,6 +35,12 @@ fn spreading(request: &ChatRequest, prompt: &str) -> ScriptedReply {
     }
 }
 
+/// A run to its end, in which everything is given out with this prompt.
+async fn play(run: &Arc<Run>, world: &World, prompt: &'static str) {
+    let model = ScriptedClient::new(move |request, _| Script::Reply(spreading(request, prompt)));
+    swarm(run, world, Arc::new(model), None).go().await.unwrap();
+}
+
 /// What the main agent's second call, the assignment, came back with.
 fn result(state: &RunState) -> String {
     let turn = &state.tasks[MAIN].turns[1];
@@ -119,13 +125,7 @@ async fn documents_without_a_task_are_named() {
 async fn a_pattern_that_matches_nothing_costs_a_call() {
     let world = World::new(3, 4);
     let run = begun(&world, &Settings::default()).await;
-    let model = ScriptedClient::new(|request, _| {
-        Script::Reply(spreading(request, "Fill the row of {*.pdf}"))
-    });
-    swarm(&run, &world, Arc::new(model), None)
-        .go()
-        .await
-        .unwrap();
+    play(&run, &world, "Fill the row of {*.pdf}").await;
     let told = run.with_state(result);
     assert_eq!(told, "error: no document matches {*.pdf}");
 }

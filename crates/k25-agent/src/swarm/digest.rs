@@ -52,7 +52,7 @@ pub(super) fn of_task(state: &RunState, id: &str) -> String {
 }
 
 /// What became of the tasks of one call.
-pub(super) struct Spread {
+pub(super) struct OfTasks {
     tasks: usize,
     /// Those that ended well with rows.
     pub(super) done: usize,
@@ -62,13 +62,13 @@ pub(super) struct Spread {
     others: Vec<String>,
 }
 
-impl Spread {
+impl OfTasks {
     /// Of each task its document, and the attempt that counts or why there is none.
     pub(super) fn of<'a>(
         state: &RunState,
         outcomes: impl Iterator<Item = (&'a str, Result<String, ToolError>)>,
     ) -> Self {
-        let mut spread = Spread {
+        let mut sum = OfTasks {
             tasks: 0,
             done: 0,
             rows: 0,
@@ -76,28 +76,26 @@ impl Spread {
             others: Vec::new(),
         };
         for (path, outcome) in outcomes {
-            spread.tasks += 1;
+            sum.tasks += 1;
             let task = outcome.as_ref().ok().and_then(|id| state.tasks.get(id));
             if let Some(task) = task {
-                spread.rows += task.rows.len();
-                spread.values += task.rows.values().sum::<usize>();
+                sum.rows += task.rows.len();
+                sum.values += task.rows.values().sum::<usize>();
             }
             match (&outcome, task) {
                 (_, Some(task)) if task.end == Some(TaskEnd::Done) && !task.rows.is_empty() => {
-                    spread.done += 1;
+                    sum.done += 1;
                 }
-                (Ok(id), _) => spread
-                    .others
-                    .push(format!("{path}: {}", of_task(state, id))),
-                (Err(error), _) => spread.others.push(format!("{path}: {error}")),
+                (Ok(id), _) => sum.others.push(format!("{path}: {}", of_task(state, id))),
+                (Err(error), _) => sum.others.push(format!("{path}: {error}")),
             }
         }
-        spread
+        sum
     }
 
     /// The same in words.
     pub(super) fn text(&self) -> String {
-        let Spread {
+        let OfTasks {
             tasks,
             done,
             rows,

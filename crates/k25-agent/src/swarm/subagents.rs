@@ -258,7 +258,7 @@ impl AssignTask {
         let digest = self
             .swarm
             .run
-            .with_state(|state| digest::Spread::of(state, outcomes));
+            .with_state(|state| digest::OfTasks::of(state, outcomes));
         match digest.done {
             0 => Err(ToolError::new(FailureKind::Internal, digest.text())),
             _ => Ok(digest.text().into()),

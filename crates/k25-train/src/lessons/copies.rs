@@ -8,7 +8,7 @@ use k25_chat::{SpecialToken, Tokenizer};
 use serde_json::{Value as Json, json};
 
 use crate::random::Random;
-use crate::world::{Split, Words, capitalized};
+use crate::world::{Split, Stated, Words, capitalized};
 
 /// Most paths of a lesson.
 const MOST_PATHS: usize = 12;
@@ -219,21 +219,21 @@ fn said_again(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
     }
     random.shuffle(&mut keys);
     let unsaid = random.below(keys.len().min(3));
-    let mut stated: Vec<(String, Option<(usize, String)>)> = Vec::new();
+    let mut stated: Vec<(String, Option<Stated>)> = Vec::new();
     let mut lines = String::new();
     for (index, key) in keys.into_iter().enumerate() {
-        let said = index >= unsaid;
-        let value = said.then(|| pieces.value(random, split));
-        let place = value.map(|value| {
-            let line = lines.lines().count() + 1;
-            lines.push_str(&format!("{line}: {key}: {value}\n"));
-            (line, value)
+        let said = (index >= unsaid).then(|| Stated {
+            value: pieces.value(random, split),
+            line: index - unsaid + 1,
         });
-        stated.push((key, place));
+        if let Some(Stated { value, line }) = &said {
+            lines.push_str(&format!("{line}: {key}: {value}\n"));
+        }
+        stated.push((key, said));
     }
     random.shuffle(&mut stated);
     stated.truncate(2 + random.below(stated.len() - 1));
-    let asked: Vec<&str> = stated.iter().map(|(key, _)| key.as_str()).collect();
+    let (asked, row): (Vec<String>, Vec<Option<Stated>>) = stated.into_iter().unzip();
     let question = match random.chance(0.7) {
         true => {
             let columns = asked.iter().map(|key| format!("- {key} (text)\n"));
@@ -241,17 +241,11 @@ fn said_again(random: &mut Random, split: Split, pieces: &Pieces) -> Json {
         }
         false => format!("{lines}Rows: {}", asked.join(", ")),
     };
-    let cells = stated.iter().map(|(key, place)| {
-        let cell = match place {
-            Some((line, value)) => json!({"value": value, "line": line}),
-            None => json!({"value": null}),
-        };
-        (key.clone(), cell)
-    });
-    let cells: serde_json::Map<String, Json> = cells.collect();
+    let all: Vec<usize> = (0..asked.len()).collect();
+    let cells = super::rows::cells(&asked, &all, &row, usize::MAX);
     json!({"lesson": "said-again", "messages": [
         {"role": "user", "content": question},
-        {"role": "assistant", "content": Json::Array(vec![Json::Object(cells)]).to_string()},
+        {"role": "assistant", "content": Json::Array(vec![cells]).to_string()},
     ]})
 }
 
