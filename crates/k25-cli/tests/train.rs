@@ -145,6 +145,52 @@ fn a_model_is_trained_exported_and_answers() {
         ],
     );
     assert!(serde_json::from_str::<Value>(&answer).is_ok(), "{answer}");
+    adapters_are_trained_exported_and_computed(dir);
+}
+
+/// On top of the folder's exported model.
+fn adapters_are_trained_exported_and_computed(dir: &Path) {
+    let lora = RUN
+        .replace("DATA", "talks.jsonl")
+        .replace("shape/config.json", "model/config.json")
+        .replace("quantize_from = 6\n", "")
+        .replace("[run]", "start_from = \"model\"\n[lora]\nrank = 4\n[run]");
+    fs::write(dir.join("lora.toml"), lora).expect("a file");
+    let text = succeeds(dir, &["train", "sft", "lora.toml", "--out", "lora"]);
+    assert!(text.contains("parameters in adapters over"), "{text}");
+    let exported = succeeds(dir, &["train", "export", "lora", "adapter"]);
+    assert!(exported.contains("--adapter adapter"), "{exported}");
+    let merged = succeeds(
+        dir,
+        &["train", "export", "lora", "merged", "--merge", "--json"],
+    );
+    let merged: Value = serde_json::from_str(&merged).expect("JSON");
+    assert!(merged["merged_matrices"].as_u64() > Some(0), "{merged}");
+    assert_eq!(merged["requantized_matrices"], 0, "attention is bf16");
+    let question = [
+        "--instant",
+        "--max-tokens",
+        "8",
+        "--temperature",
+        "0",
+        "--json",
+        "what is the value of key 3?",
+    ];
+    for model in [
+        ["generate", "merged"].as_slice(),
+        &["generate", "model", "--adapter", "adapter"],
+    ] {
+        let answer = succeeds(dir, &[model, &question].concat());
+        assert!(serde_json::from_str::<Value>(&answer).is_ok(), "{answer}");
+    }
+    let plain = k25(dir, &["train", "export", "sft", "plain", "--merge"]);
+    assert!(String::from_utf8_lossy(&plain.stderr).contains("[lora]"));
+    let missing = k25(dir, &["generate", "model", "--adapter", "nowhere", "hello"]);
+    let stderr = String::from_utf8_lossy(&missing.stderr);
+    assert!(
+        !missing.status.success() && stderr.contains("adapter_config.json"),
+        "{stderr}"
+    );
 }
 
 #[test]
