@@ -90,7 +90,7 @@ fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folde
     let mut draw = random.below(100);
     let (parts, least_noise, most_noise, least_entries) = match length {
         Length::Short => (PARTS, 8, 38, 6),
-        Length::Long => (LONG_PARTS, 15, 80, 20),
+        Length::Long => (LONG_PARTS, 20, 120, 20),
     };
     let kind = parts.iter().find(|(_, part)| {
         let found = draw < *part;

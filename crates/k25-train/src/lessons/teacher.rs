@@ -280,6 +280,11 @@ fn window_end(result: &str) -> (usize, bool) {
     (numbers.max().unwrap_or(0), more)
 }
 
+/// Whether a value stands in the first `end` lines.
+fn is_seen(stated: &Option<Stated>, end: usize) -> bool {
+    stated.as_ref().is_some_and(|stated| stated.line <= end)
+}
+
 /// One answer to be found.
 struct Lesson<'a> {
     folder: &'a Folder,
@@ -460,10 +465,7 @@ impl Lesson<'_> {
             _ => target,
         };
         let columns: Vec<usize> = (0..self.folder.columns.len()).collect();
-        match self.read(path, &columns, None, random) {
-            Some(answer) => answer,
-            None => self.hand_in(path, &columns, None, random),
-        }
+        self.read(path, &columns, None, random)
     }
 
     /// A task of the runtime's own: `NAME: fill a, b.` and `Documents: …`.
@@ -475,10 +477,7 @@ impl Lesson<'_> {
         let is_asked =
             |index: &usize| *index == 0 || asked.contains(&self.folder.columns[*index].as_str());
         let columns: Vec<usize> = (0..self.folder.columns.len()).filter(is_asked).collect();
-        match self.read(path, &columns, Some(name), random) {
-            Some(answer) => answer,
-            None => self.hand_in(path, &columns, Some(name), random),
-        }
+        self.read(path, &columns, Some(name), random)
     }
 
     fn rows(&self, path: &str, name: Option<&str>) -> Vec<&Vec<Option<Stated>>> {
@@ -498,104 +497,83 @@ impl Lesson<'_> {
         rows.iter().filter(is_wanted).collect()
     }
 
-    /// The next look into a document, if one is needed.
+    /// Reads a document window by window and hands in after each what it states, a few rows at a time; mends what was
+    /// refused. What is handed in early is not lost when a long document ends the work.
     fn read(
         &self,
         path: &str,
         columns: &[usize],
         name: Option<&str>,
         random: &mut Random,
-    ) -> Option<Answer> {
+    ) -> Answer {
         let shown = self.thread.shown(path);
         let Some((end, more)) = shown.iter().copied().max() else {
             if self.errs && random.chance(0.3) {
                 let wrong = format!("{}{path}", random.pick::<&str>(&NOWHERE));
-                return Some(Answer::call("open", json!({"path": wrong})).mistaken());
+                return Answer::call("open", json!({"path": wrong})).mistaken();
             }
-            return Some(Answer::call("open", json!({"path": path})));
+            return Answer::call("open", json!({"path": path}));
         };
-        let submitted = self
-            .thread
-            .done
-            .iter()
-            .any(|done| done.name == "submit_rows");
-        let rows = self.rows(path, name);
-        let is_seen =
-            |stated: &Option<Stated>| stated.as_ref().is_some_and(|stated| stated.line <= end);
-        let all_seen = rows
-            .iter()
-            .all(|row| columns.iter().all(|column| is_seen(&row[*column])));
-        let goes_on = more && !submitted && shown.len() < WINDOWS && (!all_seen || rows.is_empty());
-        goes_on.then(|| Answer::call("open", json!({"path": path, "line": end + 1})))
-    }
-
-    /// Hands in what was seen, a few rows at a time, and mends what was refused.
-    fn hand_in(
-        &self,
-        path: &str,
-        columns: &[usize],
-        name: Option<&str>,
-        random: &mut Random,
-    ) -> Answer {
-        let end = self
-            .thread
-            .shown(path)
-            .iter()
-            .map(|(end, _)| *end)
-            .max()
-            .unwrap_or(0);
-        let rows = self.rows(path, name);
-        let seen: Vec<&&Vec<Option<Stated>>> = rows
-            .iter()
-            .filter(|row| row[0].as_ref().is_some_and(|stated| stated.line <= end))
-            .collect();
-        let submits: Vec<&Done<'_>> = self
-            .thread
-            .done
-            .iter()
-            .filter(|done| done.name == "submit_rows")
-            .collect();
-        let places = |row: &Vec<Option<Stated>>| -> Vec<usize> {
-            let key = row[0]
-                .as_ref()
-                .map(|stated| stated.value.as_str())
-                .unwrap_or_default();
-            let is_open =
-                |column: &usize| !submits.iter().any(|done| self.took(done, key, *column));
-            columns.iter().copied().filter(is_open).collect()
-        };
-        let mut handed = Vec::new();
-        for row in seen {
-            let open = places(row);
-            if open.is_empty() || open == [0] {
-                continue;
-            }
-            let open: Vec<usize> = columns
-                .iter()
-                .copied()
-                .filter(|c| *c == 0 || open.contains(c))
-                .collect();
-            handed.push(self.row(row, &open, end));
-            if handed.len() == ROWS_PER_CALL {
-                break;
-            }
-        }
+        let goes_on = more && shown.len() < WINDOWS;
+        let submits = self.submits().count();
         // Some give up with rows that have open places, so that there is something for others to fill.
-        if self.erred && submits.len() == 1 && random.chance(0.5) {
+        if self.erred && submits == 1 && random.chance(0.5) {
             return Answer::text("done").mistaken();
         }
-        if handed.is_empty() {
-            return match submits.is_empty() {
-                true => Answer::text("not found"),
-                false => Answer::text("done"),
+        let rows = self.rows(path, name);
+        let mut handed = self.open_rows(&rows, columns, end, goes_on);
+        if !handed.is_empty() {
+            let errs = self.errs && submits == 0;
+            if errs {
+                spoil(&mut handed[0], random);
+            }
+            let answer = Answer::call("submit_rows", json!({"source": path, "rows": handed}));
+            return if errs { answer.mistaken() } else { answer };
+        }
+        let all_seen = rows
+            .iter()
+            .all(|row| columns.iter().all(|column| is_seen(&row[*column], end)));
+        if goes_on && (rows.is_empty() || !all_seen) {
+            return Answer::call("open", json!({"path": path, "line": end + 1}));
+        }
+        match submits {
+            0 => Answer::text("not found"),
+            _ => Answer::text("done"),
+        }
+    }
+
+    /// Rows with open places, as they are handed in. What was not seen yet is left open where the document goes on, else it
+    /// is not stated.
+    fn open_rows(
+        &self,
+        rows: &[&Vec<Option<Stated>>],
+        columns: &[usize],
+        end: usize,
+        goes_on: bool,
+    ) -> Vec<Value> {
+        let submits: Vec<&Done<'_>> = self.submits().collect();
+        let seen = rows.iter().filter(|row| is_seen(&row[0], end));
+        let handed = seen.filter_map(|row| {
+            let key = row[0].as_ref().map_or("", |stated| stated.value.as_str());
+            let is_open = |column: &&usize| {
+                let is_due = !goes_on || is_seen(&row[**column], end);
+                is_due && !submits.iter().any(|done| self.took(done, key, **column))
             };
-        }
-        let errs = self.errs && submits.is_empty();
-        if errs {
-            spoil(&mut handed[0], random);
-        }
-        let answer = Answer::call("submit_rows", json!({"source": path, "rows": handed}));
-        if errs { answer.mistaken() } else { answer }
+            let open: Vec<usize> = columns.iter().filter(is_open).copied().collect();
+            let is_key = |column: &usize| *column == 0;
+            if open.iter().all(is_key) {
+                return None;
+            }
+            let is_handed = |column: &&usize| is_key(column) || open.contains(column);
+            let places: Vec<usize> = columns.iter().filter(is_handed).copied().collect();
+            Some(self.row(row, &places, end))
+        });
+        handed.take(ROWS_PER_CALL).collect()
+    }
+
+    fn submits(&self) -> impl Iterator<Item = &Done<'_>> {
+        let done = self.thread.done.iter();
+        done.filter(|done| done.name == "submit_rows")
     }
 
     /// Whether a submission's value of a place was taken.

@@ -112,6 +112,9 @@ const NEEDS: [&str; 10] = [
     "replaces",
 ];
 
+/// Lines of distraction up to which documents are little more than their records.
+const LITTLE_NOISE: usize = 6;
+
 /// What one folder's records have in common.
 struct Plan {
     split: Split,
@@ -312,7 +315,7 @@ impl Plan {
                 false => Vec::new(),
             };
             if column.is_none() && is_there && random.chance(0.2) && !is_table {
-                let more = 1 + random.below(if self.noise > 6 { 6 } else { 2 });
+                let more = 1 + random.below(if self.noise > LITTLE_NOISE { 6 } else { 2 });
                 values.extend((0..more).map(|_| kind.draw(random, self.split).to_string()));
             }
             fields.push(Field {
@@ -326,7 +329,7 @@ impl Plan {
         {
             random.shuffle(&mut fields);
         }
-        if self.noise > 6 && !is_table {
+        if self.noise > LITTLE_NOISE && !is_table {
             self.add_noise(random, &name, &mut fields);
         }
         let at = if self.name_first || is_table {
@@ -504,10 +507,17 @@ fn tail(
     form: Form,
     noise: usize,
 ) -> Vec<Record> {
-    if !matches!(form, Form::Toml | Form::Ini | Form::MarkdownList) || random.chance(0.4) {
+    let has_sections = matches!(form, Form::Toml | Form::Ini | Form::MarkdownList);
+    let is_long = noise > LITTLE_NOISE;
+    if !has_sections || random.chance(if is_long { 0.2 } else { 0.4 }) {
         return Vec::new();
     }
-    (0..random.below(noise / 3 + 1))
+    // Many a record of this form is a small part of its document.
+    let count = match is_long && random.chance(0.6) {
+        true => 15 + random.below(20),
+        false => random.below(noise / 3 + 1),
+    };
+    (0..count)
         .map(|_| {
             let mut name = (*random.pick(&TAIL_SECTIONS)).to_owned();
             if random.chance(0.6) && form != Form::MarkdownList {
