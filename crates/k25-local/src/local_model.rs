@@ -267,6 +267,11 @@ impl LocalModel {
         self.context_tokens
     }
 
+    /// Whether it reads pictures and films.
+    pub fn sees(&self) -> bool {
+        self.vision.is_some()
+    }
+
     /// Most tokens that can answer a prompt.
     pub fn room(&self, prepared: &Prepared) -> usize {
         self.context_tokens.saturating_sub(prepared.tokens())

@@ -78,6 +78,9 @@ pub struct RunSection {
     /// Whether each layer is computed a second time for its gradient, to save memory.
     #[serde(default)]
     pub recompute: bool,
+    /// Whether the vision tower alone is trained, below a language model that stays as it is.
+    #[serde(default)]
+    pub vision_only: bool,
     /// How far a router's correction bias moves per step.
     #[serde(default = "bias_rate")]
     pub router_bias_rate: f32,
@@ -212,6 +215,11 @@ impl RunConfig {
             weights,
             "a data weight is no positive number",
             "leave out what shall not be trained on",
+        )?;
+        must(
+            !run.vision_only || self.lora.is_none(),
+            "run.vision_only does not go with [lora]",
+            "train the tower first, adapters in a run of their own",
         )?;
         let both = self.model.start_from.is_some() && self.model.continue_run.is_some();
         must(

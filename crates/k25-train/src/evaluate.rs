@@ -11,11 +11,13 @@ use std::sync::Arc;
 use k25_agent::agent::ModelChoice;
 use k25_agent::run::{Run, RunState};
 use k25_agent::table::{CellStatus, display};
-use k25_chat::{ChatClient, ChatReply, ChatRequest, Message, SamplingOptions};
+use k25_chat::{
+    ChatClient, ChatReply, ChatRequest, Conversation, Message, Reading, SamplingOptions,
+};
 
 use crate::error::TrainError;
 use crate::lessons::record::{RunKind, Stage, choice, write_folder};
-use crate::lessons::{Lesson, LessonKind};
+use crate::lessons::{Lesson, LessonKind, sight};
 use crate::world::{Folder, Form, Size, Split};
 
 /// Right ones of so many.
@@ -110,7 +112,8 @@ pub fn answers(
         for index in 0..count {
             let mut random = Split::HeldOut.random(seed, index);
             let lesson = Lesson::of_kind(kind, &mut random, Split::HeldOut);
-            let said = runtime.block_on(say(candidate, &lesson.question, thinking));
+            let question = Message::user(&lesson.question);
+            let said = runtime.block_on(say(candidate, question, thinking));
             let said = said.map_err(|problem| TrainError::Recording { index, problem })?;
             scores
                 .entry(name)
@@ -121,7 +124,33 @@ pub fn answers(
     Ok(scores)
 }
 
-async fn say(candidate: &Candidate, question: &str, thinking: bool) -> Result<String, String> {
+/// Shows `count` held-out pictures, each a shape of a colour that training does not show together, and asks about them.
+///
+/// # Errors
+/// Where the model fails to answer, for instance because it has no vision tower.
+pub fn pictures(
+    candidate: &Candidate,
+    seed: u64,
+    count: u64,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Score, TrainError> {
+    let runtime = runtime()?;
+    progress("pictures");
+    let mut score = Score::default();
+    for index in 0..count {
+        let fault = |problem: String| TrainError::Recording { index, problem };
+        let lesson = sight(seed, Split::HeldOut, index);
+        let answer = &lesson["messages"][1]["content"];
+        let parsed = Conversation::parse(&lesson.to_string(), Reading::Service);
+        let mut messages = parsed.map_err(|error| fault(error.to_string()))?.messages;
+        let said = say(candidate, messages.swap_remove(0), false);
+        let said = runtime.block_on(said).map_err(fault)?;
+        score.add(answer.as_str() == Some(said.trim()));
+    }
+    Ok(score)
+}
+
+async fn say(candidate: &Candidate, question: Message, thinking: bool) -> Result<String, String> {
     let request = ChatRequest {
         thinking,
         sampling: SamplingOptions {
@@ -129,7 +158,7 @@ async fn say(candidate: &Candidate, question: &str, thinking: bool) -> Result<St
             ..SamplingOptions::default()
         },
         max_tokens: Some(300),
-        ..ChatRequest::new("candidate", vec![Message::user(question)])
+        ..ChatRequest::new("candidate", vec![question])
     };
     let mut stream = candidate.client.chat(request);
     let mut reply = ChatReply::default();

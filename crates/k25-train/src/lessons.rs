@@ -5,6 +5,7 @@ mod beyond;
 mod copies;
 pub mod record;
 mod rows;
+mod sight;
 mod teacher;
 
 use std::fmt::Write;
@@ -16,6 +17,7 @@ use crate::world::{Form, Split, Table, Value, Words};
 
 pub use beyond::BEYOND;
 pub use copies::{Pieces, copy};
+pub use sight::sight;
 
 /// What a lesson is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

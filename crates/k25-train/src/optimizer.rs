@@ -64,6 +64,8 @@ impl Default for OptimizerConfig {
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    /// How many parameters, from the first on, stay as they are.
+    held: usize,
     /// First moments, or Muon's momentum; as long as the parameters.
     pub first: Vec<f32>,
     /// Second moments of what AdamW moves; as long as the parameters.
@@ -106,15 +108,23 @@ impl Optimizer {
     pub fn new(config: OptimizerConfig, params: &ParamStore) -> Self {
         Self {
             config,
+            held: 0,
             first: vec![0.0; params.len()],
             second: vec![0.0; params.len()],
             steps: 0,
         }
     }
 
+    /// Leaves the first `count` parameters as they are from now on.
+    pub fn hold(&mut self, count: usize) {
+        self.held = count;
+    }
+
     /// Moves the parameters against `grads` at this learning rate. A gradient that is not finite moves nothing.
     pub fn step(&mut self, params: &mut ParamStore, grads: &[f32], rate: f32) -> StepReport {
-        let gradient_norm = norm(grads);
+        let first_moved = params.entries().get(self.held);
+        let begin = first_moved.map_or(params.len(), |entry| entry.param.start);
+        let gradient_norm = norm(&grads[begin..]);
         if !gradient_norm.is_finite() {
             return StepReport {
                 gradient_norm,
@@ -141,6 +151,7 @@ impl Optimizer {
             &mut self.first,
             &mut self.second,
         );
+        moved.drain(..self.held);
         // Large matrices first, so that no thread ends with one.
         moved.sort_by_key(|moved| std::cmp::Reverse(moved.values.len()));
         moved

@@ -84,6 +84,8 @@ pub enum LessonSet {
     Recall,
     /// Paths, columns and values that are copied word by word.
     Copies,
+    /// Shapes and colours in pictures.
+    Sight,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +107,7 @@ const NANO: &[(&str, &str)] = &[
         include_str!("../recipes/nano/config-long.json"),
     ),
     ("long.toml", include_str!("../recipes/nano/long.toml")),
+    ("sight.toml", include_str!("../recipes/nano/sight.toml")),
 ];
 
 impl Recipe {

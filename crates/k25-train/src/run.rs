@@ -121,6 +121,17 @@ impl Run {
         let tokenizer = Arc::new(Tokenizer::open(&config.model.tokenizer)?);
         let mut model = start_model(&config, config_path, &tokenizer)?;
         let mut optimizer = Optimizer::new(config.optimizer, &model.params);
+        if config.run.vision_only {
+            if model.vision.is_none() {
+                return Err(TrainError::Config {
+                    path: config_path.to_owned(),
+                    problem: "there is run.vision_only, and the model has no vision tower"
+                        .to_owned(),
+                    hint: "give the shape a vision_config, or leave it out",
+                });
+            }
+            optimizer.hold(model.params.text_entries());
+        }
         let vision = model.config.vision.clone();
         let (data, evaluations) = open_data(&config, kind, &tokenizer, vision.as_ref())?;
         let mut progress = Progress {
@@ -336,9 +347,9 @@ impl Run {
             .collect()
     }
 
-    /// QK-Clip and router balancing, which change values that are frozen under adapters; returns how many heads were clipped.
+    /// QK-Clip and router balancing, which change the language model where it is trained; returns how many heads were clipped.
     fn after_step(&mut self, total: &Totals) -> usize {
-        if self.model.is_adapted() {
+        if self.model.is_adapted() || self.config.run.vision_only {
             return 0;
         }
         let rate = self.config.run.router_bias_rate;

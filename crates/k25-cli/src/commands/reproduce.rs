@@ -156,6 +156,7 @@ impl From<LessonSet> for super::train::LessonSet {
             LessonSet::Echo => Self::Echo,
             LessonSet::Recall => Self::Recall,
             LessonSet::Copies => Self::Copies,
+            LessonSet::Sight => Self::Sight,
         }
     }
 }

@@ -13,10 +13,10 @@ use k25_chat::Tokenizer;
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::adapter::{self, Merged};
 use k25_train::data::DataKind;
-use k25_train::evaluate::{Candidate, Leader, Score, answers, tables};
+use k25_train::evaluate::{Candidate, Leader, Score, answers, pictures, tables};
 use k25_train::export::{Exported, export};
 use k25_train::lessons::record::{self, Length};
-use k25_train::lessons::{Lesson, Pieces, copy, echo, recall};
+use k25_train::lessons::{Lesson, Pieces, copy, echo, recall, sight};
 use k25_train::plot::svg;
 use k25_train::run::{METRICS_FILE, Report, Run, StepMetrics, trained};
 use k25_train::world::Split;
@@ -175,6 +175,8 @@ pub enum LessonSet {
     Recall,
     /// Paths out of tasks, columns out of questions, values out of records: what is copied word by word
     Copies,
+    /// Shapes and colours in pictures, which are within the lines
+    Sight,
 }
 
 pub fn run(args: &TrainArgs) -> Result<Outcome> {
@@ -440,12 +442,17 @@ fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
         ..LocalOptions::default()
     };
     let model = Arc::new(LocalModel::open(&args.model, &options)?);
+    let sees = model.sees();
     let candidate = Candidate {
         context_tokens: model.context_tokens() as u64,
         client: Arc::new(LocalClient::new(model)?.with_free_calls()),
     };
     let mut progress = |what: &str| status.update(what);
-    let answers = answers(&candidate, args.seed, args.count, &mut progress)?;
+    let mut answers = answers(&candidate, args.seed, args.count, &mut progress)?;
+    if sees {
+        let seen = pictures(&candidate, args.seed, args.count, &mut progress)?;
+        answers.insert("shapes and colours in pictures", seen);
+    }
     let subagents = tables(
         &candidate,
         Leader::Teacher,
@@ -538,6 +545,7 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
             LessonSet::Echo => vec![echo(args.seed, split, index)],
             LessonSet::Recall => vec![recall(args.seed, split, index)],
             LessonSet::Copies => vec![copy(args.seed, split, index, &pieces)],
+            LessonSet::Sight => vec![sight(args.seed, split, index)],
         };
         for line in &lines {
             writeln!(file, "{line}").with_context(show)?;

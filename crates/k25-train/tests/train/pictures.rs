@@ -186,15 +186,49 @@ fn a_common_beginning_ends_before_the_picture() {
     assert!((loss(&together) - apart).abs() < 1e-4 * apart);
 }
 
-/// A run of one step, and the model it ends with.
-fn run(dir: &Path, name: &str, kind: DataKind, model: &str, data: &str) -> TrainModel {
+/// Of runs.
+const SEED: u64 = 5;
+
+/// A folder for runs: a vocabulary, shapes with and without a tower, pictures and text. Gives the shape with a tower.
+fn prepare(dir: &Path) -> ModelConfig {
+    let tokenizer = Tokenizer::synthetic(300).expect("a tokenizer");
+    let vocabulary = dir.join("vocabulary");
+    fs::create_dir(&vocabulary).expect("a folder");
+    tokenizer.write(&vocabulary).expect("a vocabulary");
+    let config = config(&tokenizer);
+    let write = |name: &str, config: &ModelConfig| {
+        fs::write(dir.join(name), config.to_checkpoint_json()).expect("a file");
+    };
+    write("seeing.json", &config);
+    let blind = ModelConfig {
+        vision: None,
+        ..config.clone()
+    };
+    write("blind.json", &blind);
+    conversations(dir, "colours", 2, 4);
+    fs::write(dir.join("text.jsonl"), "{\"text\": \"red green blue\"}\n").expect("a file");
+    config
+}
+
+/// The file of a run of one step; `model` is what `[model]` says, and may begin `[run]`.
+fn configuration(dir: &Path, name: &str, model: &str, data: &str) -> PathBuf {
+    let run = match model.contains("[run]") {
+        true => "",
+        false => "[run]\n",
+    };
     let text = format!(
-        "[model]\ntokenizer = \"vocabulary\"\nseed = 5\n{model}\n\
-         [run]\nsteps = 1\nbatch_tokens = 128\ncontext = 64\n\
+        "[model]\ntokenizer = \"vocabulary\"\nseed = {SEED}\n{model}\n\
+         {run}steps = 1\nbatch_tokens = 128\ncontext = 64\n\
          [schedule]\npeak = 1e-3\n[[data]]\npath = \"{data}\"\n"
     );
-    let (config, out) = (dir.join(format!("{name}.toml")), dir.join(name));
-    fs::write(&config, text).expect("a file");
+    let path = dir.join(format!("{name}.toml"));
+    fs::write(&path, text).expect("a file");
+    path
+}
+
+/// A run of one step, and the model it ends with.
+fn run(dir: &Path, name: &str, kind: DataKind, model: &str, data: &str) -> TrainModel {
+    let (config, out) = (configuration(dir, name, model, data), dir.join(name));
     let mut run = Run::open(&config, kind, &out).expect("a run opens");
     run.run(&mut |_| ControlFlow::Continue(())).expect("a step");
     let (_, model) = trained(&out).expect("a trained model");
@@ -206,23 +240,9 @@ fn run(dir: &Path, name: &str, kind: DataKind, model: &str, data: &str) -> Train
 /// keeps it through training on text.
 #[test]
 fn a_model_of_text_learns_to_see() {
-    let tokenizer = Tokenizer::synthetic(300).expect("a tokenizer");
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    fs::create_dir(dir.join("vocabulary")).expect("a folder");
-    tokenizer
-        .write(dir.join("vocabulary"))
-        .expect("a vocabulary");
-    let mut config = config(&tokenizer);
-    let write = |name: &str, config: &ModelConfig| {
-        fs::write(dir.join(name), config.to_checkpoint_json()).expect("a file");
-    };
-    write("seeing.json", &config);
-    config.vision = None;
-    write("blind.json", &config);
-    conversations(dir, "colours", 2, 4);
-    fs::write(dir.join("text.jsonl"), "{\"text\": \"red green blue\"}\n").expect("a file");
-
+    prepare(dir);
     let (text, sft) = (DataKind::Text, DataKind::Conversations);
     let blind = run(dir, "blind", text, "config = \"blind.json\"", "text.jsonl");
     assert!(blind.vision.is_none());
@@ -248,6 +268,44 @@ fn a_model_of_text_learns_to_see() {
         kept.params.values()[..first],
         loaded.params.values()[..first]
     );
+}
+
+/// Below a language model that stays as it is: its weights and its routers' biases.
+#[test]
+fn a_tower_is_trained_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = prepare(dir.path());
+    let dir = dir.path();
+    let model = "config = \"blind.json\"";
+    let mut fresh = run(dir, "blind", DataKind::Text, model, "text.jsonl");
+    let vision_only = "config = \"CONFIG\"\ncontinue_run = \"blind\"\n[run]\nvision_only = true";
+    let model = vision_only.replace("CONFIG", "seeing.json");
+    let alone = run(
+        dir,
+        "alone",
+        DataKind::Conversations,
+        &model,
+        "colours.jsonl",
+    );
+    fresh.set_vision(config.vision, SEED);
+    let (first, values) = (fresh.params.text_len(), fresh.params.values());
+    assert_eq!(alone.params.values()[..first], values[..first]);
+    assert_ne!(alone.params.values()[first..], values[first..]);
+    let biases = |model: &TrainModel| -> Vec<f32> {
+        let biases = model.correction_biases();
+        biases.flat_map(|(_, bias)| bias.to_vec()).collect()
+    };
+    assert_eq!(biases(&alone), biases(&fresh));
+
+    let path = configuration(
+        dir,
+        "no-tower",
+        &vision_only.replace("CONFIG", "blind.json"),
+        "text.jsonl",
+    );
+    let opened = Run::open(&path, DataKind::Text, &dir.join("no-tower"));
+    let message = opened.err().expect("no tower").to_string();
+    assert!(message.contains("vision_only"), "{message}");
 }
 
 #[test]
