@@ -5,6 +5,7 @@
 //! and where stated values differ the table says so.
 
 mod export;
+mod spelling;
 mod submit;
 mod workbook;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Author, Cell, Evidence, row_key};
-use crate::contract::{Column, Contract, is_stated_in, normalise};
+use super::spelling::{as_spelled, naming, whole_address};
+use super::{Author, Cell, Evidence, display, row_key};
+use crate::contract::{Column, ColumnType, Contract, is_stated_in, normalise};
 use crate::documents::{Document, DocumentError, Documents};
 
 /// Longest quote that is kept, in bytes.
@@ -15,6 +16,11 @@ const MAX_QUOTE_BYTES: usize = 400;
 const MAX_ROWS: usize = 200;
 /// Most problems that are told at once; a model mends few at a time.
 const MAX_TOLD: usize = 6;
+/// Shortest text, in bytes, that is looked up in the whole document where the line given does not state it: shorter ones
+/// stand in other places by chance.
+const LEAST_LOOKED_UP: usize = 10;
+/// Longest document that is searched for it, in bytes.
+const MOST_SEARCHED: usize = 1 << 20;
 
 /// Where quotes are looked up.
 pub trait Sources {
@@ -177,7 +183,11 @@ impl Check<'_> {
                 .get(&column.name)
                 .map_or(&Value::Null, |cell| value_of(cell));
             match normalise(column, value) {
-                Ok(value) if !value.is_null() => values.push(value),
+                Ok(value) if !value.is_null() => {
+                    let cell = row.get(&column.name).unwrap_or(&Value::Null);
+                    let found = self.evidence(column, &value, cell);
+                    values.push(found.map_or(value, |(value, _)| value));
+                }
                 Ok(_) => {
                     let message = format!("key {} is missing", column.name);
                     submission.problem(format!("row {}", index + 1), message);
@@ -214,6 +224,9 @@ impl Check<'_> {
                 Err(message) => submission.problem(place(key, name), message),
             }
         }
+        for (place, message) in self.taken_twice(&mut accepted) {
+            submission.problem(place, message);
+        }
         // Without an established key the rest would belong to nobody.
         let has = |column: &Column| accepted.iter().any(|cell| cell.column == column.name);
         if self.contract.keys().all(has) {
@@ -226,11 +239,53 @@ impl Check<'_> {
         if value.is_null() {
             return Ok((value, None));
         }
-        let evidence = self.evidence(column, &value, cell)?;
+        let (value, evidence) = self.evidence(column, &value, cell)?;
         Ok((value, Some(evidence)))
     }
 
-    fn evidence(&self, column: &Column, value: &Value, cell: &Value) -> Result<Evidence, String> {
+    /// Removes values that one line states once and several columns of a row claim, but for the column that the line names
+    /// best: `version = "1.2"` is no `rust-version`. Where it names none of them, or all alike, they stay.
+    fn taken_twice(&self, cells: &mut Vec<Cell>) -> Vec<(String, String)> {
+        let is_key = |cell: &Cell| self.contract.keys().any(|key| key.name == cell.column);
+        let claims: Vec<Cell> = cells.iter().filter(|cell| !is_key(cell)).cloned().collect();
+        let owner = |cell: &Cell| {
+            let evidence = cell.evidence.as_ref()?;
+            let text = display(&cell.value);
+            if is_key(cell) || evidence.quote.matches(&text).count() > 1 {
+                return None;
+            }
+            let closeness = |column: &str| naming(column, &evidence.quote);
+            let claims_it = |other: &&Cell| {
+                let place = |evidence: &Evidence| (evidence.source.clone(), evidence.line);
+                other.value == cell.value
+                    && other.evidence.as_ref().map(place) == Some(place(evidence))
+                    && closeness(&other.column) > closeness(&cell.column)
+            };
+            claims.iter().find(claims_it)
+        };
+        let mut problems = Vec::new();
+        cells.retain(|cell| {
+            let (Some(owner), Some(evidence)) = (owner(cell), &cell.evidence) else {
+                return true;
+            };
+            let shown = shortened(&evidence.quote, 80);
+            let message = format!(
+                "not on line {}, which says it of {}: {shown}",
+                evidence.line, owner.column
+            );
+            problems.push((place(&cell.row, &cell.column), message));
+            false
+        });
+        problems
+    }
+
+    /// The value as its source spells it, and where it stands there.
+    fn evidence(
+        &self,
+        column: &Column,
+        value: &Value,
+        cell: &Value,
+    ) -> Result<(Value, Evidence), String> {
         let source = cell["source"].as_str().unwrap_or(self.source);
         let document = self
             .sources
@@ -257,17 +312,59 @@ impl Check<'_> {
             }
             (None, None) => return Err("give the line or a quote".to_owned()),
         };
-        if !is_stated_in(column, value, &quote) {
+        let stated = spelled(column, value, &quote).map(|value| (value, line, quote.clone()));
+        let Some((value, line, quote)) = stated.or_else(|| elsewhere(column, value, &document))
+        else {
             let shown = shortened(&quote, 80);
             return Err(format!("not on line {line}: {shown}"));
-        }
-        Ok(Evidence {
+        };
+        let evidence = Evidence {
             source: document.path.clone(),
             line,
-            quote: around(&quote, &super::display(value)),
+            quote: around(&quote, &display(&value)),
             sha256: document.sha256.clone(),
-        })
+        };
+        Ok((value, evidence))
     }
+}
+
+/// The value as `quote` spells it, if it states it: with its joints and case, and addresses as far as they go.
+fn spelled(column: &Column, value: &Value, quote: &str) -> Option<Value> {
+    let text = value.as_str().filter(|_| is_free_text(column));
+    let found = text.and_then(|text| match quote.contains(text) {
+        true => whole_address(text, quote),
+        false => as_spelled(text, quote),
+    });
+    match found {
+        Some(found) => Some(Value::from(found)),
+        None => is_stated_in(column, value, quote).then(|| value.clone()),
+    }
+}
+
+/// The only line of the document that states a text, if there is one: agents miscount lines more often than they invent what
+/// stands there word by word.
+fn elsewhere(
+    column: &Column,
+    value: &Value,
+    document: &Document,
+) -> Option<(Value, usize, String)> {
+    let text = value.as_str().filter(|_| is_free_text(column))?;
+    if text.len() < LEAST_LOOKED_UP || document.byte_count() > MOST_SEARCHED {
+        return None;
+    }
+    let lines = (1..=document.line_count())
+        .filter_map(|number| Some((number, document.line(number)?.trim())));
+    let mut places = lines.filter(|(_, line)| is_stated_in(column, value, line));
+    let (Some((number, line)), None) = (places.next(), places.next()) else {
+        return None;
+    };
+    Some((spelled(column, value, line)?, number, line.to_owned()))
+}
+
+/// Whether the column takes texts as sources spell them.
+fn is_free_text(column: &Column) -> bool {
+    let is_text = matches!(column.kind, ColumnType::Text | ColumnType::Url);
+    is_text && column.allowed.is_empty()
 }
 
 /// A cell is `{value, …}`; a bare value is taken as one without evidence.
@@ -401,6 +498,87 @@ mod tests {
                 submission.text()
             );
         }
+    }
+
+    /// A manifest, and columns that look alike.
+    fn check_manifest(row: Value) -> Submission {
+        let columns = parse_columns("name*, version, rust-version, repository").unwrap();
+        let text = "[package]\nname = \"a-b\"\nversion = \"1.70.0\"\nhomepage = \"https://c.org\"\n\
+                    repository = \"https://c.org/a/tree/b\"\n[lib]\nname = \"a_b\"\n";
+        let document = Document::new("a.toml", "h".to_owned(), text.to_owned());
+        let author = Author::Agent {
+            name: "r".to_owned(),
+            task: "1".to_owned(),
+        };
+        let arguments = json!({"source": "a.toml", "rows": [row]});
+        let contract = Contract::new(columns).unwrap();
+        submit(
+            &contract,
+            &One(Arc::new(document)),
+            &arguments,
+            &author,
+            &[],
+            &|_, _| false,
+        )
+    }
+
+    #[test]
+    fn values_are_spelled_as_their_lines_spell_them() {
+        let submission = check_manifest(json!({
+            "name": {"value": "A_b", "line": 2},
+            "repository": {"value": "https://c.org/a/", "line": 5},
+        }));
+        let cells = &submission.accepted;
+        assert_eq!(
+            (cells[0].row.as_str(), &cells[0].value),
+            ("a-b", &json!("a-b"))
+        );
+        assert_eq!(cells[1].value, json!("https://c.org/a/tree/b"));
+    }
+
+    #[test]
+    fn a_text_that_stands_on_one_line_alone_is_found_there() {
+        let submission = check_manifest(json!({
+            "name": {"value": "a-b", "line": 2},
+            "version": {"value": "1.70.0", "line": 4},
+            "repository": {"value": "https://c.org/a/tree/b", "line": 4},
+        }));
+        // The version is too short to be found by chance.
+        let refused: Vec<&str> = submission
+            .problems
+            .iter()
+            .map(|p| p.place.as_str())
+            .collect();
+        assert_eq!(refused, ["a-b.version"]);
+        let evidence = submission.accepted[1].evidence.as_ref().unwrap();
+        assert_eq!(evidence.line, 5);
+        assert!(evidence.quote.starts_with("repository"));
+        // On two lines, both as good as the other.
+        let ambiguous = check_manifest(json!({
+            "name": {"value": "a-b", "line": 2},
+            "repository": {"value": "https://c.org", "line": 1},
+        }));
+        assert_eq!(ambiguous.problems.len(), 1);
+    }
+
+    #[test]
+    fn what_a_line_says_once_belongs_to_the_column_that_it_names() {
+        let submission = check_manifest(json!({
+            "name": {"value": "a-b", "line": 2},
+            "version": {"value": "1.70.0", "line": 3},
+            "rust-version": {"value": "1.70.0", "line": 3},
+        }));
+        assert_eq!(
+            submission.text(),
+            "ok: a-b, 2 values\na-b.rust-version: not on line 3, which says it of version: version = \"1.70.0\"\n\
+             missing: a-b.repository; null if not stated"
+        );
+        // A line that names neither may be both.
+        let both = check(json!([{
+            "name": {"value": "anyhow", "line": 1},
+            "license": {"value": "anyhow", "line": 1},
+        }]));
+        assert_eq!(both.problems.len(), 0);
     }
 
     #[test]

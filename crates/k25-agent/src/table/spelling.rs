@@ -1,0 +1,97 @@
+//! What a line says of a value that an agent has written a little differently.
+
+/// How a line spells a text that has other joints or other case: `tokio-macros` for `tokio_macros`. `None` where it does
+/// not say it, or as a part of a longer word.
+pub(super) fn as_spelled<'a>(text: &str, line: &'a str) -> Option<&'a str> {
+    let (plain_text, plain_line) = (plain(text), plain(line));
+    let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
+    let mut places = plain_line.match_indices(&plain_text);
+    let (at, _) = places.find(|(at, found)| {
+        let before = line[..*at].chars().next_back();
+        let behind = line[at + found.len()..].chars().next();
+        !plain_text.is_empty() && !before.is_some_and(is_part) && !behind.is_some_and(is_part)
+    })?;
+    Some(&line[at..at + text.len()])
+}
+
+/// The same text, byte by byte, with one kind of joint and without ASCII capitals.
+fn plain(text: &str) -> String {
+    let one = |c: char| match c {
+        '_' | ' ' => '-',
+        c => c.to_ascii_lowercase(),
+    };
+    text.chars().map(one).collect()
+}
+
+/// The whole of an address of which a line states more than the text has; `None` where the text is no address, or whole.
+pub(super) fn whole_address<'a>(text: &str, line: &'a str) -> Option<&'a str> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return None;
+    }
+    let rest = &line[line.find(text)?..];
+    let ends = |c: char| c.is_whitespace() || "\"'`<>()[]{}|\\".contains(c);
+    let whole = &rest[..rest.find(ends).unwrap_or(rest.len())];
+    let whole = whole.trim_end_matches(['.', ',', ';', ':', '!', '?', '*']);
+    (whole.len() > text.len()).then_some(whole)
+}
+
+/// How closely a line names a column: the number of words of its name if all of them stand there, else 0.
+pub(super) fn naming(column: &str, line: &str) -> usize {
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        let words = words.filter(|word| !word.is_empty());
+        words.map(str::to_lowercase).collect()
+    };
+    let (name, line) = (words(column), words(line));
+    match name.iter().all(|word| line.contains(word)) {
+        true => name.len(),
+        false => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_joints_and_case_are_the_lines() {
+        let line = "name = \"tokio-macros\"";
+        assert_eq!(as_spelled("tokio_macros", line), Some("tokio-macros"));
+        assert_eq!(as_spelled("Tokio Macros", line), Some("tokio-macros"));
+        assert_eq!(as_spelled("São_Paulo", "in São Paulo."), Some("São Paulo"));
+        for (text, line) in [
+            ("tokio_macro", line),
+            ("tokiomacros", line),
+            ("tokio_macros", "tokio-macros-2"),
+            ("", line),
+            ("2021", "20-21"),
+        ] {
+            assert_eq!(as_spelled(text, line), None, "{text} in {line}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_as_far_as_it_stands_there() {
+        let line = "repository = \"https://a.org/b/tree/c\"";
+        assert_eq!(
+            whole_address("https://a.org/b/", line),
+            Some("https://a.org/b/tree/c")
+        );
+        assert_eq!(whole_address("https://a.org/b/tree/c", line), None);
+        assert_eq!(whole_address("a.org", line), None);
+        let sentence = "See (https://a.org/b/c).";
+        assert_eq!(
+            whole_address("https://a.org", sentence),
+            Some("https://a.org/b/c")
+        );
+        assert_eq!(whole_address("https://a.org", "at https://a.org."), None);
+    }
+
+    #[test]
+    fn a_line_names_a_column_with_all_its_words() {
+        let line = "rust-version = \"1.70\"";
+        assert_eq!(naming("rust-version", line), 2);
+        assert_eq!(naming("Version", line), 1);
+        assert_eq!(naming("rust_version", "version = \"1\""), 0);
+    }
+}
