@@ -135,6 +135,12 @@ pub const ROOMS: &[Room] = &[
         must_not_name: &[TENSORS],
     },
     Room {
+        name: "k25-nano",
+        may_use: &[],
+        must_not_hold: &[ASYNC, HTTP, SOCKETS, SERDE, TENSORS, TEXT],
+        must_not_name: &[],
+    },
+    Room {
         name: "k25-sandbox",
         may_use: &[],
         must_not_hold: &[ASYNC, HTTP, SOCKETS, TENSORS, TEXT],
@@ -251,6 +257,7 @@ pub const ROOMS: &[Room] = &[
             "k25-local",
             "k25-model",
             "k25-mcp",
+            "k25-nano",
             "k25-pdf",
             "k25-plan",
             "k25-sandbox",
