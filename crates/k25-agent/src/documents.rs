@@ -7,6 +7,7 @@
 mod html;
 mod index;
 mod pages;
+mod sample;
 mod text;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,6 +24,7 @@ use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
 pub use pages::NewPage;
+pub use sample::{sample, top_entries};
 pub use text::without_hidden;
 
 /// Largest document that is read.
@@ -212,6 +214,24 @@ impl Documents {
     /// # Errors
     /// [`DocumentError::Root`] where there is no such folder, or too much in it.
     pub fn open(root: &Path) -> Result<Self, DocumentError> {
+        Self::list_below(root, None)
+    }
+
+    /// The same for these entries at the top of `root` alone; nothing else in it is a document.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and where an entry is not there.
+    pub fn open_only(root: &Path, entries: &[String]) -> Result<Self, DocumentError> {
+        if let Some(entry) = entries.iter().find(|entry| !root.join(entry).exists()) {
+            return Err(DocumentError::Root {
+                path: root.display().to_string(),
+                problem: format!("{entry:?} is no longer there"),
+            });
+        }
+        Self::list_below(root, Some(entries))
+    }
+
+    fn list_below(root: &Path, only: Option<&[String]>) -> Result<Self, DocumentError> {
         let fault = |problem: String| DocumentError::Root {
             path: root.display().to_string(),
             problem,
@@ -223,7 +243,11 @@ impl Documents {
             return Err(fault("not a folder".to_owned()));
         }
         let mut files = BTreeSet::new();
-        list_files(&root, "", 0, &mut files).map_err(|error| fault(error.to_string()))?;
+        let only: Option<BTreeSet<&str>> =
+            only.map(|entries| entries.iter().map(String::as_str).collect());
+        let is_wanted = |name: &str| only.as_ref().is_none_or(|only| only.contains(name));
+        list_files(&root, "", 0, &is_wanted, &mut files)
+            .map_err(|error| fault(error.to_string()))?;
         if files.len() >= MAX_FILES {
             return Err(fault(format!("more than {MAX_FILES} files")));
         }
@@ -434,10 +458,17 @@ fn clean(path: &str) -> Option<String> {
     Some(steps.join("/"))
 }
 
+/// Names that are passed over: hidden files, and such as no terminal should print.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || name.chars().any(char::is_control)
+}
+
+/// Adds the files of `folder`; of the entries directly in it, those that are wanted.
 fn list_files(
     folder: &Path,
     prefix: &str,
     depth: usize,
+    is_wanted: &dyn Fn(&str) -> bool,
     files: &mut BTreeSet<String>,
 ) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -446,13 +477,19 @@ fn list_files(
             continue;
         };
         let kind = entry.file_type()?;
-        if name.starts_with('.') || name.chars().any(char::is_control) {
+        if is_hidden(&name) || !is_wanted(&name) {
             continue;
         }
         let path = format!("{prefix}{name}");
         if kind.is_dir() && depth < MAX_DEPTH {
             // A folder that may not be read is as if it were empty.
-            let _ = list_files(&entry.path(), &format!("{path}/"), depth + 1, files);
+            let _ = list_files(
+                &entry.path(),
+                &format!("{path}/"),
+                depth + 1,
+                &|_| true,
+                files,
+            );
         } else if kind.is_file() || (kind.is_symlink() && entry.path().is_file()) {
             files.insert(path);
         }
@@ -491,6 +528,28 @@ mod tests {
         assert_eq!(top, [entry("a.md", None), entry("b/", Some(2))]);
         assert_eq!(documents.list("b/").unwrap().len(), 2);
         assert_eq!(documents.list("nowhere"), None);
+    }
+
+    #[test]
+    fn of_some_entries_only_their_files_are_documents() {
+        let dir = folder(&[
+            ("a/x.txt", b"1"),
+            ("a/b/a.txt", b"2"),
+            ("b/y.txt", b"3"),
+            ("b.md", b"4"),
+        ]);
+        let only = |entries: &[&str]| {
+            let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
+            Documents::open_only(dir.path(), &entries)
+        };
+        let documents = only(&["a", "b.md"]).unwrap();
+        let files: Vec<&str> = documents.files().collect();
+        assert_eq!(files, ["a/b/a.txt", "a/x.txt", "b.md"]);
+        assert!(documents.read("b/y.txt").is_err());
+        assert_eq!(only(&[]).unwrap().files().count(), 0);
+        let gone = only(&["a", "c"]).unwrap_err().to_string();
+        assert!(gone.contains("\"c\" is no longer there"), "{gone}");
+        assert_eq!(top_entries(dir.path()).unwrap(), ["a", "b", "b.md"]);
     }
 
     #[test]
