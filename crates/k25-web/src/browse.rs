@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::WebError;
 use chromium::Chromium;
+pub use chromium::find_browser;
 use proxy::Rules;
 
 /// Pages at the same time.
@@ -82,7 +83,7 @@ impl Browse {
     pub fn new(documents: Arc<Documents>, options: BrowseOptions) -> Result<Self, WebError> {
         let client = k25_fetch::client(options.allowed, options.page_time);
         Ok(Browse {
-            program: chromium::find(options.program.clone())?,
+            program: find_browser(options.program.clone())?,
             client: client.map_err(|error| WebError::Client(error.to_string()))?,
             documents,
             options,

@@ -9,7 +9,7 @@ mod search;
 
 use thiserror::Error;
 
-pub use browse::{Browse, BrowseOptions};
+pub use browse::{Browse, BrowseOptions, find_browser};
 pub use search::{Answer, Hit, Provider, SearchProvider, WebSearch};
 
 /// Why the web cannot be used.

@@ -168,8 +168,11 @@ fn memory_of(group: Pid) -> u64 {
     entries.filter_map(|entry| of(entry.path())).sum()
 }
 
-/// The browser that `K25_CHROMIUM` names, or the first that is installed.
-pub(super) fn find(named: Option<PathBuf>) -> Result<PathBuf, WebError> {
+/// The browser that is named, or the first that is installed.
+///
+/// # Errors
+/// If there is none.
+pub fn find_browser(named: Option<PathBuf>) -> Result<PathBuf, WebError> {
     if let Some(path) = named {
         return match path.is_file() {
             true => Ok(path),
