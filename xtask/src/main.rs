@@ -6,6 +6,7 @@ mod edges;
 mod files;
 mod fuzz;
 mod memory;
+mod picture;
 mod process;
 mod rooms;
 mod tools;
@@ -32,6 +33,8 @@ enum Chore {
     Contract,
     /// Feed generated inputs to the parsers of untrusted input (see fuzz/README.md).
     Fuzz(fuzz::Campaign),
+    /// Draw what a terminal showed, for the documentation (paths are seen from the repository's root).
+    Picture(picture::Picture),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +54,6 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
         Chore::Edges => edges::run(),
         Chore::Contract => contract::run(),
         Chore::Fuzz(campaign) => fuzz::run(campaign),
+        Chore::Picture(picture) => picture::run(picture),
     }
 }

@@ -45,6 +45,11 @@ const TOOLS: &[Tool] = &[
         package: "npm",
     },
     Tool {
+        program: "script",
+        purpose: "gives the live view a terminal in its tests",
+        package: "bsdutils",
+    },
+    Tool {
         program: "chromium",
         purpose: "shows the chat page to its tests",
         package: "chromium",
