@@ -2,7 +2,6 @@
 //! comes.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -12,8 +11,9 @@ use k25_local::{
     Progress, SamplingParams,
 };
 
-use crate::args::{self, ModelArgs, OpenArgs, SamplingArgs};
+use crate::args::{self, OpenArgs, SamplingArgs};
 use crate::interrupt::Interrupt;
+use crate::model_name::ModelFolder;
 use crate::output::{Screen, Status};
 
 /// Most tokens of an answer where no flag says otherwise.
@@ -21,14 +21,18 @@ const MAX_TOKENS: usize = 4096;
 /// How often Ctrl-C is looked for while the model computes.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Opens the model that the flags name, for a person at this machine; also says how long it took.
-pub fn open(args: &ModelArgs) -> Result<(LocalModel, Duration)> {
-    open_with(&args.dir, &args.how, FileAccess::Allowed)
+/// Opens a model for a person at this machine; also says how long it took.
+pub fn open(folder: &ModelFolder, args: &OpenArgs) -> Result<(LocalModel, Duration)> {
+    open_with(folder, args, FileAccess::Allowed)
 }
 
-/// Opens the model that the flags name, for conversations that may name files, or not.
-pub fn open_with(dir: &Path, args: &OpenArgs, files: FileAccess) -> Result<(LocalModel, Duration)> {
-    let _status = Status::show(&format!("opening {} …", dir.display()));
+/// Opens a model for conversations that may name files, or not.
+pub fn open_with(
+    folder: &ModelFolder,
+    args: &OpenArgs,
+    files: FileAccess,
+) -> Result<(LocalModel, Duration)> {
+    let _status = Status::show(&format!("opening {} …", folder.path().display()));
     let started = Instant::now();
     if let Some(threads) = args.threads {
         // Fails only where a pool is there already; nothing here makes one before.
@@ -50,7 +54,7 @@ pub fn open_with(dir: &Path, args: &OpenArgs, files: FileAccess) -> Result<(Loca
         files,
         ..LocalOptions::default()
     };
-    let model = LocalModel::open(dir, &options)?;
+    let model = LocalModel::open(folder.path(), &options)?;
     Ok((model, started.elapsed()))
 }
 
@@ -267,6 +271,7 @@ mod tests {
         let pipe = Screen {
             is_terminal: false,
             has_style: false,
+            redraws: false,
         };
         assert_eq!(printed(pipe), "yes\n▸ f {}\n");
     }
@@ -276,11 +281,13 @@ mod tests {
         let styled = Screen {
             is_terminal: true,
             has_style: true,
+            redraws: true,
         };
         assert_eq!(printed(styled), "\x1b[2mhm\u{fffd}\x1b[0m\n\nyes\n▸ f {}\n");
         let plain = Screen {
             is_terminal: true,
             has_style: false,
+            redraws: true,
         };
         assert_eq!(printed(plain), "hm\u{fffd}\n\nyes\n▸ f {}\n");
     }

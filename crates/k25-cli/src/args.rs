@@ -19,24 +19,27 @@ pub use form::FormArgs;
 pub use serve::{KeysArgs, KeysCommand, LogForm, ServeArgs, UsageBy};
 pub use swarm::{
     AgentArgs, AgentCommand, AgentModelArgs, AgentStartArgs, BudgetArgs, CancelArgs, Conflicts,
-    Context, EditArgs, ExportArgs, GoOnArgs, McpArgs, ReplayArgs, RunListArgs, ShowArgs, StartArgs,
-    SwarmArgs, SwarmCommand, SwarmMode, Trial,
+    Context, DocumentArgs, EditArgs, ExportArgs, GoOnArgs, MainAgentArgs, McpArgs, ReplayArgs,
+    RunListArgs, ShowArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode, Trial,
 };
 pub use tools::{SearchKind, ToolArgs, ToolKind};
 
-/// Kimi K2.5 in Rust: look at a checkpoint, check it against reference values, and run it.
+/// Kimi K2.5 in Rust: the model, the agent swarm, the training.
 #[derive(Debug, Parser)]
 #[command(name = "k25", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "\
+Without a command: what can run here now, and what to type next.
+
 Examples:
-  k25 synth tiny /tmp/tiny                      a small random checkpoint in the real layout
+  k25 swarm --example crates                    a table from documents that lie here anyway
+  k25 chat                                      with nano, the small model that is built in
   k25 inspect ./Kimi-K2.5                       what is in a checkpoint, and what is odd
   k25 generate ./Kimi-K2.5 \"Why is the sky blue?\"
-  k25 verify fixtures                           compare with the reference's values")]
+  k25 doctor                                    what works on this machine")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// The subcommands.
@@ -72,9 +75,49 @@ pub enum Command {
     Synth(SynthArgs),
     /// Measure speed beside what this machine could do at most
     Bench(BenchArgs),
-    /// Write the text of a PDF from standard input to standard output
-    #[command(name = crate::commands::documents::READ_PDF, hide = true)]
-    ReadPdf,
+    /// Look at what works on this machine, and how to get what does not
+    Doctor(DoctorArgs),
+    /// Write a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
+}
+
+/// `k25 doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 0 if all that the core needs is here, 1 otherwise. Keys are named, never shown.
+
+Examples:
+  k25 doctor
+  k25 doctor --json | jq '.capabilities[] | select(.state != \"ok\") | .get'")]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `k25 completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 completions bash > ~/.local/share/bash-completion/completions/k25
+  k25 completions zsh > ~/.zfunc/_k25            with fpath+=~/.zfunc before compinit
+  k25 completions fish > ~/.config/fish/completions/k25.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `k25 man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 man | man -l -                             read the page of k25 itself
+  k25 man ~/.local/share/man/man1                a page for every command; then: man k25-swarm")]
+pub struct ManArgs {
+    /// Folder for a page of every command [default: the page of k25 itself, to standard output]
+    pub dir: Option<PathBuf>,
 }
 
 /// `k25 inspect`.
@@ -82,9 +125,10 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   k25 inspect ./Kimi-K2.5
+  k25 inspect nano
   k25 inspect ./Kimi-K2.5 --json | jq .parameters")]
 pub struct InspectArgs {
-    /// Folder of the checkpoint
+    /// Folder of the checkpoint, or `nano`, which is built in
     pub dir: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -130,14 +174,17 @@ everything with --json). Ctrl-C ends the answer.
 
 Examples:
   k25 generate ./Kimi-K2.5 \"Why is the sky blue?\"
+  k25 generate nano \"Hello\"
   k25 generate ./Kimi-K2.5 --instant --image cat.png \"What is this?\"
   k25 generate ./Kimi-K2.5 --messages conversation.json --json
   k25 generate ./Kimi-K2.5 --instant --json-schema person.json \"Invent a person.\"
   echo \"Summarise: …\" | k25 generate ./Kimi-K2.5 -")]
 pub struct GenerateArgs {
-    /// The model to run
+    /// Folder of the checkpoint, or `nano`, which is built in
+    pub dir: PathBuf,
+    /// How to open it
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub how: OpenArgs,
     /// The user's message; `-` reads it from standard input
     #[arg(required_unless_present = "messages", conflicts_with = "messages")]
     pub prompt: Option<String>,
@@ -176,12 +223,15 @@ pub struct GenerateArgs {
 #[command(after_help = "\
 Within the chat: /image FILE, /video FILE, /thinking, /instant, /clear, /help, /quit.
 
-Example:
+Examples:
+  k25 chat                                      with nano, the small model that is built in
   k25 chat ./Kimi-K2.5 --instant")]
 pub struct ChatArgs {
-    /// The model to run
+    /// Folder of the checkpoint [default: K25_MODEL from the environment, or nano, which is built in]
+    pub dir: Option<PathBuf>,
+    /// How to open it
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub how: OpenArgs,
     /// The system message
     #[arg(long)]
     pub system: Option<String>,
@@ -191,16 +241,6 @@ pub struct ChatArgs {
     /// The form of every answer
     #[command(flatten)]
     pub form: FormArgs,
-}
-
-/// Which model runs, and how.
-#[derive(Debug, Args)]
-pub struct ModelArgs {
-    /// Folder of the checkpoint
-    pub dir: PathBuf,
-    /// How to open it
-    #[command(flatten)]
-    pub how: OpenArgs,
 }
 
 /// How a checkpoint is opened and computed.
@@ -315,7 +355,7 @@ Examples:
   k25 tokenize ./Kimi-K2.5 --decode 19180,11,2695
   k25 tokenize ./Kimi-K2.5 - < book.txt --json")]
 pub struct TokenizeArgs {
-    /// Folder with tiktoken.model and tokenizer_config.json
+    /// Folder with tiktoken.model and tokenizer_config.json, or `nano`
     pub tokenizer: PathBuf,
     /// The text; `-` reads it from standard input
     #[arg(required_unless_present = "decode")]
@@ -419,7 +459,7 @@ Examples:
   k25 synth layer /tmp/layer && \\
     k25 bench /tmp/layer --depths --prompts --batches --sharing 0 --moe-rows 1,8,64,512")]
 pub struct BenchArgs {
-    /// Folder of a checkpoint
+    /// Folder of a checkpoint, or `nano`, which is built in
     pub dir: Option<PathBuf>,
     /// Threads that compute [default: all cores]
     #[arg(long, value_name = "N", value_parser = positive)]

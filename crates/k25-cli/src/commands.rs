@@ -3,14 +3,18 @@
 mod agent;
 mod bench;
 mod chat;
+mod completions;
+mod doctor;
 pub mod documents;
 mod generate;
 mod inspect;
 mod keys;
+mod man;
 mod mcp;
 mod render;
 mod reproduce;
 mod serve;
+mod start;
 mod swarm;
 mod synth;
 mod tokenize;
@@ -22,6 +26,7 @@ use anyhow::Result;
 
 use crate::args::Command;
 
+pub use swarm::example::registry_crates;
 pub use tokenizer::TokenizerArgs;
 pub use train::TrainArgs;
 
@@ -36,8 +41,11 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Runs a subcommand.
-pub fn run(command: Command) -> Result<Outcome> {
+/// Runs a subcommand; without one, says what there is.
+pub fn run(command: Option<Command>) -> Result<Outcome> {
+    let Some(command) = command else {
+        return start::run();
+    };
     match command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
@@ -54,6 +62,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::ReadPdf => Err(anyhow::anyhow!("reading a PDF has a process of its own")),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

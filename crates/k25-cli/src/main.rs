@@ -2,9 +2,12 @@
 
 mod answer;
 mod args;
+mod capabilities;
 mod commands;
 mod input;
 mod interrupt;
+mod machine;
+mod model_name;
 mod output;
 
 use std::io;
@@ -12,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::Cli;
 use crate::commands::Outcome;
 
 /// Exit code for flags that make no sense; the same as clap's own.
@@ -24,11 +27,10 @@ fn main() -> ExitCode {
     if k25_sandbox::is_stage() {
         k25_sandbox::stage_main();
     }
-    let command = Cli::parse().command;
-    if matches!(command, Command::ReadPdf) {
+    if commands::documents::reads_pdf() {
         return k25_pdf::serve();
     }
-    match commands::run(command) {
+    match commands::run(Cli::parse().command) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FallsShort) => ExitCode::FAILURE,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),

@@ -6,7 +6,9 @@ use std::io::{self, IsTerminal, Write};
 
 /// Begins faint text on a terminal.
 const DIM: &str = "\x1b[2m";
-/// Ends it.
+/// Begins strong text on a terminal.
+const BOLD: &str = "\x1b[1m";
+/// Ends either.
 const PLAIN: &str = "\x1b[0m";
 /// Goes to the line's beginning and empties it.
 const CLEAR_LINE: &str = "\r\x1b[K";
@@ -16,8 +18,10 @@ const CLEAR_LINE: &str = "\r\x1b[K";
 pub struct Screen {
     /// A person looks at it.
     pub is_terminal: bool,
-    /// Faint text may be used.
+    /// Faint and strong text may be used.
     pub has_style: bool,
+    /// What was written can be written over.
+    pub redraws: bool,
 }
 
 impl Screen {
@@ -37,7 +41,25 @@ impl Screen {
         Self {
             is_terminal,
             has_style: is_terminal && !asks_for_none && !is_dumb,
+            redraws: is_terminal && !is_dumb,
         }
+    }
+
+    /// How many characters fit into a line, where a person looks at it.
+    pub fn width(self) -> Option<usize> {
+        self.size().map(|(width, _)| width)
+    }
+
+    /// Characters in a line, and lines.
+    pub fn size(self) -> Option<(usize, usize)> {
+        let size =
+            || terminal_size::terminal_size_of(io::stderr()).or_else(terminal_size::terminal_size);
+        let usual = (100, 30);
+        self.is_terminal.then(|| {
+            size().map_or(usual, |(width, height)| {
+                (usize::from(width.0), usize::from(height.0))
+            })
+        })
     }
 
     /// What begins faint text here.
@@ -45,7 +67,12 @@ impl Screen {
         if self.has_style { DIM } else { "" }
     }
 
-    /// What ends it.
+    /// What begins strong text here.
+    pub fn bold(self) -> &'static str {
+        if self.has_style { BOLD } else { "" }
+    }
+
+    /// What ends either.
     pub fn plain(self) -> &'static str {
         if self.has_style { PLAIN } else { "" }
     }
@@ -91,7 +118,8 @@ fn error_text(message: &str) -> String {
     without_controls(&lines.collect::<Vec<_>>().join("\n")).into_owned()
 }
 
-/// A line on standard error that goes away when the work is done; only a terminal gets it.
+/// A line on standard error that goes away when the work is done; only a terminal that can redraw it gets
+/// it.
 pub struct Status {
     screen: Screen,
 }
@@ -108,7 +136,7 @@ impl Status {
 
     /// Shows something else.
     pub fn update(&self, text: &str) {
-        if self.screen.is_terminal {
+        if self.screen.redraws {
             let mut stderr = io::stderr();
             let _ = write!(stderr, "{CLEAR_LINE}{text}");
             let _ = stderr.flush();
@@ -138,6 +166,11 @@ pub fn grouped(number: u64) -> String {
 /// A number of bytes as disks and downloads count them: `554.3 GB`.
 pub fn bytes(count: u64) -> String {
     scaled(count, &[" bytes", " kB", " MB", " GB", " TB"])
+}
+
+/// A number of parameters as people say it: `4.4 M`.
+pub fn count(count: u64) -> String {
+    scaled(count, &["", " k", " M", " B"])
 }
 
 /// A number in the largest unit that leaves at least one; one digit behind the point.
@@ -187,6 +220,7 @@ mod tests {
         assert_eq!(bytes(1_026_400_000_000_000), "1 026.4 TB");
         assert_eq!(bytes(554_300_000_000), "554.3 GB");
         assert_eq!(bytes(12), "12 bytes");
+        assert_eq!(count(4_404_096), "4.4 M");
     }
 
     #[test]
@@ -207,11 +241,13 @@ mod tests {
         let terminal = Screen {
             is_terminal: true,
             has_style: false,
+            redraws: true,
         };
         assert_eq!(terminal.foreign("\x07"), "\u{fffd}");
         let pipe = Screen {
             is_terminal: false,
             has_style: false,
+            redraws: false,
         };
         assert_eq!(
             pipe.foreign("\x07"),

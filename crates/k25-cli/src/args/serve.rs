@@ -22,13 +22,15 @@ an endpoint bears. A routes file names the endpoints of each model, with weights
     {\"url\": \"https://api.moonshot.ai/v1\", \"key_from\": \"MOONSHOT_API_KEY\", \"weight\": 0}]}}}
 
 Examples:
+  k25 serve                                     nano, the small model that is built in
   k25 serve ./Kimi-K2.5
   k25 serve --upstream http://gpu-1:8000/v1 --upstream http://gpu-2:8000/v1 --name kimi-k2.5
   k25 serve --routes routes.json --keys keys.json --prices prices.json --usage usage.json
   k25 serve ./Kimi-K2.5 --name kimi-k2.5 --host 0.0.0.0 --keys keys.json
   OPENAI_BASE_URL=http://127.0.0.1:8025/v1 OPENAI_API_KEY=any your-program")]
 pub struct ServeArgs {
-    /// Folder of the checkpoint to serve
+    /// Folder of the checkpoint to serve [default: K25_MODEL from the environment, or nano, which is
+    /// built in; neither beside --upstream or --routes]
     pub dir: Option<PathBuf>,
     /// How to open it
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::ToolArgs;
+use super::{ToolArgs, positive};
 
 /// `k25 swarm`.
 #[derive(Debug, Args)]
@@ -16,10 +16,11 @@ table has the line it stands on. Ctrl-C rests the run; nothing that is done is l
 Exit code 0 if the table is complete, 1 if places are open or in conflict or the run rests.
 
 Examples:
-  k25 swarm \"For each crate: version, license, edition\" --docs ./crates --model ./nano
+  k25 swarm --example crates
+  k25 swarm \"For each crate: version, license, edition\" --docs ./crates --sample 20
   k25 swarm \"Compare the phones\" --docs ./pages --columns \"phone*, price:number[EUR], date:date\" \\
       --model https://api.moonshot.ai/v1 --model-name kimi-k2.5 --max-cost 2
-  k25 swarm \"Which of these crates are unmaintained?\" --docs ./crates --mode auto --model ./nano
+  k25 swarm \"Which of these crates are unmaintained?\" --docs ./crates --mode auto --model ./Kimi-K2.5
   k25 swarm runs
   k25 swarm show 7f3a --cell anyhow.license
   k25 swarm edit 7f3a --add-column homepage:url
@@ -58,9 +59,9 @@ pub enum SwarmCommand {
 pub struct StartArgs {
     /// What to find out
     pub question: Option<String>,
-    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
-    #[arg(long, value_name = "DIR")]
-    pub docs: Option<PathBuf>,
+    /// The documents
+    #[command(flatten)]
+    pub documents: DocumentArgs,
     /// The columns, as in `name*, size:number[MB]=on disk, state:enum(open|closed)`; `*` marks a key
     /// [default: the model proposes them]
     #[arg(long, value_name = "COLUMNS")]
@@ -77,9 +78,9 @@ pub struct StartArgs {
     /// What becomes of different values for one cell
     #[arg(long, value_enum, default_value_t = Conflicts::Keep)]
     pub conflicts: Conflicts,
-    /// How to go on when the main agent's history fills the context
-    #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
-    pub context_policy: Context,
+    /// How the main agent works
+    #[command(flatten)]
+    pub main: MainAgentArgs,
     /// Fill a few rows before the columns are frozen; their designer sees what came out and may amend
     /// them once [default: where the model proposes the columns; never with small contexts]
     #[arg(long, value_enum, value_name = "WHEN")]
@@ -91,9 +92,6 @@ pub struct StartArgs {
     /// Let sub-agents reason from the beginning, and not only when they struggle
     #[arg(long)]
     pub subagents_think: bool,
-    /// Let the orchestrator answer without reasoning
-    #[arg(long)]
-    pub instant: bool,
     /// Tools beyond the documents
     #[command(flatten)]
     pub tools: ToolArgs,
@@ -109,6 +107,48 @@ pub struct StartArgs {
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which documents are read.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DocumentArgs {
+    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
+    /// Documents that lie on this machine anyway, with a question to them; without a name: which there
+    /// are
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with = "docs")]
+    pub example: Option<String>,
+    /// Take only so many of the files and folders at the top of the folder, chosen at random [default:
+    /// all; 34 of an example]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub sample: Option<usize>,
+    /// Which sample; the same seed takes the same ones [default: 0]
+    #[arg(long, value_name = "S")]
+    pub sample_seed: Option<u64>,
+}
+
+impl DocumentArgs {
+    /// Whether `--example` stands without a name.
+    pub fn lists_examples(&self) -> bool {
+        self.example.as_deref() == Some("")
+    }
+}
+
+/// How the main agent works.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MainAgentArgs {
+    /// Let the main agent reason before it acts [default: unless the model's context is below 32768
+    /// tokens]
+    #[arg(long, conflicts_with = "instant")]
+    pub thinking: bool,
+    /// Let the main agent act at once
+    #[arg(long)]
+    pub instant: bool,
+    /// How to go on when the main agent's history fills the context [default: hide-tool-result, or
+    /// discard-all where the context is below 32768 tokens]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub context_policy: Option<Context>,
 }
 
 /// Who works on a question.
@@ -184,8 +224,8 @@ impl Context {
 #[derive(Debug, Args)]
 pub struct AgentModelArgs {
     /// Folder of a checkpoint, or address of an OpenAI-compatible endpoint [default: K25_MODEL from
-    /// the environment]
-    #[arg(long, value_name = "DIR|URL")]
+    /// the environment, or nano, which is built in]
+    #[arg(long, value_name = "DIR|URL|nano")]
     pub model: Option<String>,
     /// The model's name at the endpoint
     #[arg(long, value_name = "NAME", default_value = "kimi-k2.5")]
@@ -212,7 +252,8 @@ pub struct AgentModelArgs {
     /// Most tokens of one answer
     #[arg(long, value_name = "N")]
     pub max_answer: Option<u32>,
-    /// 0 always takes the likeliest token [default: the model's own]
+    /// 0 always takes the likeliest token [default: the model's own; 0 where the context is below 32768
+    /// tokens]
     #[arg(long, value_name = "T")]
     pub temperature: Option<f32>,
     /// Most requests at the same time [default: 16 here, 100 at an endpoint]
@@ -387,6 +428,7 @@ One agent reads documents and answers in words, with a path and line for each fa
 
 Examples:
   k25 agent \"Which crates use edition 2024?\" --docs ./crates --model ./Kimi-K2.5
+  k25 agent \"Which crates have the license ISC?\" --example crates
   k25 agent \"What changed in March?\" --docs ./notes --model http://localhost:8000/v1 --model-name m
   k25 agent resume 7f3a")]
 pub struct AgentArgs {
@@ -410,15 +452,12 @@ pub enum AgentCommand {
 pub struct AgentStartArgs {
     /// What to find out
     pub question: Option<String>,
-    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
-    #[arg(long, value_name = "DIR")]
-    pub docs: Option<PathBuf>,
-    /// Answer without reasoning
-    #[arg(long)]
-    pub instant: bool,
-    /// How to go on when the history fills the context
-    #[arg(long, value_enum, default_value_t = Context::HideToolResult)]
-    pub context_policy: Context,
+    /// The documents
+    #[command(flatten)]
+    pub documents: DocumentArgs,
+    /// How the agent works
+    #[command(flatten)]
+    pub main: MainAgentArgs,
     /// Tools beyond the documents
     #[command(flatten)]
     pub tools: ToolArgs,
@@ -450,9 +489,9 @@ pub struct McpArgs {
     /// Folder of documents; clients name folders below it
     #[arg(long, value_name = "DIR")]
     pub docs: PathBuf,
-    /// Let the orchestrator answer without reasoning
-    #[arg(long)]
-    pub instant: bool,
+    /// How the orchestrator works
+    #[command(flatten)]
+    pub main: MainAgentArgs,
     /// The models
     #[command(flatten)]
     pub model: AgentModelArgs,

@@ -1,14 +1,15 @@
 //! `k25 agent`: one agent reads documents and answers in words.
 
 use anyhow::Result;
-use k25_agent::swarm::{Mode, Settings};
+use k25_agent::swarm::Mode;
 
-use super::swarm::context_policy;
+use super::Outcome;
 use super::swarm::folder::{RunFolder, RunNote};
 use super::swarm::model::Models;
-use super::swarm::work::{Begin, Work};
-use super::swarm::{resume, usage};
-use super::{Outcome, documents};
+use super::swarm::settings::settings;
+use super::swarm::sources::Sources;
+use super::swarm::work::{Begin, Printing, Work};
+use super::swarm::{example, resume, usage};
 use crate::args::{AgentArgs, AgentCommand, AgentStartArgs};
 
 pub fn run(args: AgentArgs) -> Result<Outcome> {
@@ -19,30 +20,27 @@ pub fn run(args: AgentArgs) -> Result<Outcome> {
 }
 
 fn start(args: AgentStartArgs) -> Result<Outcome> {
-    let question = args.question.ok_or_else(|| {
-        usage("there is no question\n  hint: k25 agent \"What …?\" --docs DIR --model DIR|URL")
-    })?;
-    let docs = args.docs.ok_or_else(|| {
+    if args.documents.lists_examples() {
+        return example::list();
+    }
+    let example = example::named(&args.documents)?.map(|example| example.agent_question);
+    let question = args.question.or(example.map(str::to_owned));
+    let question = question
+        .ok_or_else(|| usage("there is no question\n  hint: k25 agent \"What …?\" --docs DIR"))?;
+    let sources = Sources::of(&args.documents)?.ok_or_else(|| {
         usage("there are no documents\n  hint: name their folder with --docs DIR")
     })?;
-    let documents = documents::open(&docs)?;
+    let note = RunNote::new(&sources, &args.model)?.with_tools(&args.tools)?;
+    let documents = note.open_documents()?;
     let models = Models::open(&args.model, None)?;
-    let settings = Settings {
-        mode: Mode::Answer,
-        main_thinks: !args.instant,
-        main_steps: args.budget.max_steps,
-        context: context_policy(args.context_policy),
-        small: models.is_small(),
-        ..Settings::default()
-    };
-    let note = RunNote::new(&docs, &args.model)?.with_tools(&args.tools)?;
+    let settings = settings(Mode::Answer, None, &args.main, &args.budget, &models);
     let folder = RunFolder::create(&args.runs.dir, &note)?;
     let work = Work {
         folder,
         note,
         models,
         budget: args.budget.budget(),
-        json: args.json,
+        printing: Printing::of(args.json),
     };
     work.begin(Begin {
         question: &question,

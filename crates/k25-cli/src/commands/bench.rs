@@ -1,6 +1,7 @@
 //! `k25 bench`: how fast this machine computes, beside what it could do at most.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use k25_bench::{BenchOptions, Figure, Machine};
@@ -8,10 +9,13 @@ use k25_model::fast::FastOptions;
 
 use super::Outcome;
 use crate::args::BenchArgs;
+use crate::model_name::ModelName;
 use crate::output::{Status, print_json};
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
-    let options = options(args);
+    let folder = args.dir.as_ref().map(|dir| ModelName::of(dir).folder());
+    let folder = folder.transpose()?;
+    let options = options(args, folder.as_ref().map(|folder| folder.path().to_owned()));
     let status = Status::show("measuring this machine's roofs …");
     let mut sink = |machine: &Machine, figure: Option<&Figure>| {
         if args.json {
@@ -36,12 +40,12 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn options(args: &BenchArgs) -> BenchOptions {
+fn options(args: &BenchArgs, model: Option<PathBuf>) -> BenchOptions {
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     BenchOptions {
-        model: args.dir.clone(),
+        model,
         threads,
         fast: FastOptions {
             dense: args.dense.format(),

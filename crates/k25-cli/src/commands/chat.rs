@@ -13,6 +13,7 @@ use super::Outcome;
 use crate::answer::{self, AnswerPrinter};
 use crate::args::{ChatArgs, SamplingArgs};
 use crate::interrupt::Interrupt;
+use crate::model_name::ModelName;
 use crate::output::{Screen, print_error};
 
 /// Most bytes of one line.
@@ -26,10 +27,14 @@ const HELP: &str = "\
 /clear        forget the conversation
 /quit         leave (or Ctrl-D)";
 
-pub fn run(args: ChatArgs) -> Result<Outcome> {
+pub fn run(mut args: ChatArgs) -> Result<Outcome> {
     let interrupt = Interrupt::watch()?;
     let form = args.form.form()?;
-    let (model, _) = answer::open(&args.model)?;
+    let name = ModelName::chosen(args.dir.as_ref());
+    let folder = name.folder()?;
+    folder.announce("k25 chat DIR")?;
+    name.settle(&mut args.sampling);
+    let (model, _) = answer::open(&folder, &args.how)?;
     let mut chat = Chat::new(model, args, form, interrupt);
     let is_person = io::stdin().is_terminal();
     if is_person {

@@ -19,6 +19,7 @@ use crate::answer::{
 use crate::args::{GenerateArgs, SamplingArgs};
 use crate::input::{Source, media_address, text_or_stdin};
 use crate::interrupt::Interrupt;
+use crate::model_name::ModelName;
 use crate::output::{Screen, print_json};
 
 /// What the model is to read.
@@ -72,14 +73,15 @@ struct Timings {
 
 pub fn run(args: GenerateArgs) -> Result<Outcome> {
     let GenerateArgs {
-        model: model_args,
+        dir,
+        how,
         prompt,
         messages,
         images,
         videos,
         system,
         raw,
-        sampling: flags,
+        sampling: mut flags,
         form,
         samples,
         json,
@@ -99,7 +101,9 @@ pub fn run(args: GenerateArgs) -> Result<Outcome> {
         }
     };
     let interrupt = Interrupt::watch()?;
-    let (model, load_time) = open(&model_args)?;
+    let name = ModelName::of(dir);
+    name.settle(&mut flags);
+    let (model, load_time) = open(&name.folder()?, &how)?;
     let mut prepared = prepare(&model, input, &flags)?;
     model.constrain(&mut prepared, form, CallRule::Auto)?;
     let seed = flags.seed.unwrap_or_else(random_seed);

@@ -1,6 +1,5 @@
 //! `k25 inspect`: what is in a checkpoint.
 
-use std::fs;
 use std::io::{self, Write};
 
 use anyhow::Result;
@@ -9,18 +8,22 @@ use k25_model::names::Kind;
 
 use super::Outcome;
 use crate::args::InspectArgs;
+use crate::machine;
+use crate::model_name::ModelName;
 use crate::output::{Status, bytes, print_json};
 
 pub fn run(args: &InspectArgs) -> Result<Outcome> {
-    let status = Status::show(&format!("reading the headers in {} …", args.dir.display()));
-    let inspection = Inspection::of(&args.dir)?;
+    let folder = ModelName::of(&args.dir).folder()?;
+    let dir = folder.path();
+    let status = Status::show(&format!("reading the headers in {} …", dir.display()));
+    let inspection = Inspection::of(dir)?;
     drop(status);
     if args.json {
         print_json(&inspection)?;
     } else {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", inspection.to_string().trim_end())?;
-        if let (true, Some(memory)) = (inspection.is_sound(), memory_bytes()) {
+        if let (true, Some(memory)) = (inspection.is_sound(), machine::memory_bytes()) {
             writeln!(stdout, "runs here?  {}", Reads::of(&inspection).fit(memory))?;
         }
     }
@@ -89,20 +92,6 @@ impl Reads {
             kept * 100.0
         )
     }
-}
-
-/// Bytes of memory of this machine, where the system tells it in a file.
-fn memory_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use k25_agent::budget::Budget;
 use k25_agent::contract::{Contract, parse_columns};
 use k25_agent::journal::SqliteJournal;
 use k25_agent::run::{Clock, Run, RunParts, RunState, Stop};
-use k25_agent::swarm::{Report, Settings, Swarm, SwarmParts};
+use k25_agent::swarm::{Mode, Report, Settings, Swarm, SwarmParts};
 use k25_agent::table::to_json;
 use k25_mcp::{Desk, DeskError, StartRequest};
 use serde_json::{Value, json};
@@ -18,7 +18,9 @@ use tokio::runtime::Handle;
 
 use super::swarm::folder::{RunFolder, RunNote};
 use super::swarm::model::Models;
+use super::swarm::settings::settings;
 use super::swarm::show;
+use super::swarm::sources::Sources;
 use super::{Outcome, documents};
 use crate::answer::random_seed;
 use crate::args::McpArgs;
@@ -31,20 +33,18 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 pub fn run(args: McpArgs) -> Result<Outcome> {
     let models = Models::open(&args.model, None)?;
-    let note = RunNote::new(&args.docs, &args.model)?;
+    let sources = Sources {
+        folder: args.docs,
+        only: None,
+    };
+    let note = RunNote::new(&sources, &args.model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the threads of the server")?;
     let desk = Arc::new(RunsDesk {
-        settings: Settings {
-            main_thinks: !args.instant,
-            main_steps: args.budget.max_steps,
-            subagent_steps: args.budget.max_steps,
-            small: models.is_small(),
-            ..Settings::default()
-        },
+        settings: settings(Mode::Swarm, None, &args.main, &args.budget, &models),
         models,
         note,
         runs: args.runs.dir,

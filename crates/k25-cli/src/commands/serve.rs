@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, documents};
 use crate::args::{LogForm, ServeArgs};
+use crate::model_name::ModelName;
 
 /// Threads that serve connections. The model computes on others.
 const CONNECTION_THREADS: usize = 2;
@@ -52,13 +53,10 @@ pub fn run(args: &ServeArgs) -> Result<Outcome> {
 /// The checkpoint of this machine and the models of other endpoints, as far as they are named.
 fn models(args: &ServeArgs) -> Result<Vec<Model>> {
     let mut models = upstream::open(args)?;
-    if let Some(dir) = &args.dir {
-        models.insert(0, local::open(dir, args)?);
-    }
-    if models.is_empty() {
-        bail!(
-            "nothing to serve\n  hint: name a checkpoint's folder, or an endpoint with --upstream https://…/v1"
-        );
+    // Nobody who names an endpoint alone wants nano beside it.
+    if args.dir.is_some() || models.is_empty() {
+        let name = ModelName::chosen(args.dir.as_ref());
+        models.insert(0, local::open(&name, args)?);
     }
     let mut taken = HashSet::new();
     for model in &models {

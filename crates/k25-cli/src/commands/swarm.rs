@@ -3,28 +3,34 @@
 mod approve;
 mod cancel;
 mod code;
+mod compare;
+mod ending;
+pub mod example;
 pub mod folder;
 pub mod live;
 pub mod model;
 mod replay;
+pub mod settings;
 pub mod show;
+pub mod sources;
+mod table;
 pub mod tools;
 pub mod work;
 
 use anyhow::{Context as _, Result, anyhow};
-use k25_agent::agent::ContextPolicy;
 use k25_agent::contract::{Contract, parse_columns};
 use k25_agent::swarm::{Edit, Mode, Settings};
 use k25_agent::table::ConflictRule;
 
-use super::{Outcome, documents};
+use super::Outcome;
 use crate::args::{
-    Conflicts, Context, EditArgs, GoOnArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode, Trial,
+    Conflicts, EditArgs, GoOnArgs, StartArgs, SwarmArgs, SwarmCommand, SwarmMode, Trial,
 };
 use crate::input::UsageError;
 use folder::{RunFolder, RunNote};
 use model::Models;
-use work::Work;
+use sources::Sources;
+use work::{Printing, Work};
 
 pub fn run(args: SwarmArgs) -> Result<Outcome> {
     match args.command {
@@ -44,27 +50,16 @@ pub fn usage(message: &str) -> anyhow::Error {
     UsageError(message.to_owned()).into()
 }
 
-/// The policy behind a flag.
-pub fn context_policy(context: Context) -> ContextPolicy {
-    ContextPolicy::from_name(context.as_str()).unwrap_or_default()
-}
-
 fn start(args: StartArgs) -> Result<Outcome> {
-    let question = args.question.clone().ok_or_else(|| {
-        usage("there is no question\n  hint: k25 swarm \"For each …: version, license\" --docs DIR --model DIR|URL")
+    if args.documents.lists_examples() {
+        return example::list();
+    }
+    let example = example::named(&args.documents)?.map(|example| example.question);
+    let question = args.question.clone().or(example.map(str::to_owned));
+    let question = question.ok_or_else(|| {
+        usage("there is no question\n  hint: k25 swarm \"For each …: version, license\" --docs DIR, or k25 swarm --example crates")
     })?;
-    let needs_documents = match args.mode {
-        SwarmMode::Swarm | SwarmMode::Single | SwarmMode::Agent => true,
-        SwarmMode::Auto | SwarmMode::Thinking | SwarmMode::Instant => false,
-    };
-    let docs = match args.docs.clone() {
-        None if needs_documents => {
-            return Err(usage(
-                "there are no documents\n  hint: name their folder with --docs DIR",
-            ));
-        }
-        docs => docs.unwrap_or_default(),
-    };
+    let sources = sources(&args)?;
     let columns = args
         .columns
         .as_deref()
@@ -73,33 +68,30 @@ fn start(args: StartArgs) -> Result<Outcome> {
     if let Some(out) = &args.out {
         show::Form::of(out)?;
     }
-    let documents = documents::open(&docs)?;
+    let note = RunNote::new(&sources, &args.model)?.with_tools(&args.tools)?;
+    let documents = note.open_documents()?;
     let models = Models::open(&args.model, None)?;
     let (mode, thinks) = mode_of(args.mode);
     let settings = Settings {
-        mode,
-        main_thinks: thinks && !args.instant,
         subagents_think: args.subagents_think,
-        main_steps: args.budget.max_steps,
-        subagent_steps: args.budget.max_steps,
-        context: context_policy(args.context_policy),
-        small: models.is_small(),
         conflicts: conflict_rule(args.conflicts),
         trial: match args.trial {
             None => contract.is_none(),
             Some(when) => when == Trial::Always,
         },
         outlines: !args.no_outlines,
-        ..Settings::default()
+        ..settings::settings(mode, thinks, &args.main, &args.budget, &models)
     };
-    let note = RunNote::new(&docs, &args.model)?.with_tools(&args.tools)?;
-    let folder = RunFolder::create(&args.runs.dir, &note)?;
     let work = Work {
-        folder,
+        folder: RunFolder::create(&args.runs.dir, &note)?,
         note,
         models,
         budget: args.budget.budget(),
-        json: args.json,
+        // Of a comparison there is one object, of both.
+        printing: match args.compare {
+            Some(_) if args.json => Printing::Nothing,
+            _ => Printing::of(args.json),
+        },
     };
     let begin = work::Begin {
         question: &question,
@@ -113,38 +105,25 @@ fn start(args: StartArgs) -> Result<Outcome> {
     if let Some(out) = args.out.as_ref().filter(|_| is_table) {
         show::export_to(&work.folder, out)?;
     }
-    if args.compare.is_some() && is_table && outcome != Outcome::Interrupted {
-        compare(&args, &work, &question, &settings)?;
+    if args.compare.is_some() {
+        let is_compared = is_table && outcome != Outcome::Interrupted;
+        compare::compare(&work, &question, &settings, &args.runs.dir, is_compared)?;
     }
     Ok(outcome)
 }
 
-/// Runs the same question with one agent and sets the figures side by side.
-fn compare(args: &StartArgs, swarm: &Work, question: &str, settings: &Settings) -> Result<()> {
-    let swarm_state = swarm.folder.state()?;
-    let single = Settings {
-        mode: Mode::Single,
-        ..settings.clone()
+/// The documents that the flags name, which some modes do without.
+fn sources(args: &StartArgs) -> Result<Sources> {
+    let needs_documents = match args.mode {
+        SwarmMode::Swarm | SwarmMode::Single | SwarmMode::Agent => true,
+        SwarmMode::Auto | SwarmMode::Thinking | SwarmMode::Instant => false,
     };
-    let work = Work {
-        folder: RunFolder::create(&args.runs.dir, &swarm.note)?,
-        note: swarm.note.clone(),
-        models: swarm.models.clone(),
-        budget: swarm.budget.clone(),
-        json: args.json,
-    };
-    let begin = work::Begin {
-        question,
-        contract: swarm_state.contract.clone(),
-        settings: &single,
-        documents: documents::open(&swarm.note.documents)?,
-        chooses_mode: false,
-    };
-    work.begin(begin)?;
-    if !args.json {
-        show::print_comparison(&swarm_state, &work.folder.state()?);
+    match Sources::of(&args.documents)? {
+        None if needs_documents => Err(usage(
+            "there are no documents\n  hint: name their folder with --docs DIR",
+        )),
+        sources => Ok(sources.unwrap_or_default()),
     }
-    Ok(())
 }
 
 /// Goes on with a run, whoever works in it.
@@ -162,7 +141,7 @@ fn again(args: &GoOnArgs, folder: RunFolder) -> Result<Work> {
         note,
         models,
         budget: args.budget.budget(),
-        json: args.json,
+        printing: Printing::of(args.json),
     })
 }
 
@@ -181,14 +160,15 @@ fn edit(args: EditArgs) -> Result<Outcome> {
     again(&args.on, folder)?.go_on(edits)
 }
 
-/// Who works in a mode, and whether the main agent reasons. The chosen mode replaces `Auto` later.
-fn mode_of(mode: SwarmMode) -> (Mode, bool) {
+/// Who works in a mode, and whether the main agent reasons, where the mode says so. The chosen mode
+/// replaces `Auto` later.
+fn mode_of(mode: SwarmMode) -> (Mode, Option<bool>) {
     match mode {
-        SwarmMode::Auto | SwarmMode::Swarm => (Mode::Swarm, true),
-        SwarmMode::Single => (Mode::Single, true),
-        SwarmMode::Agent => (Mode::Answer, true),
-        SwarmMode::Thinking => (Mode::Direct, true),
-        SwarmMode::Instant => (Mode::Direct, false),
+        SwarmMode::Auto | SwarmMode::Swarm => (Mode::Swarm, None),
+        SwarmMode::Single => (Mode::Single, None),
+        SwarmMode::Agent => (Mode::Answer, None),
+        SwarmMode::Thinking => (Mode::Direct, Some(true)),
+        SwarmMode::Instant => (Mode::Direct, Some(false)),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Outcome;
 use crate::args::TokenizeArgs;
 use crate::input::text_or_stdin;
+use crate::model_name::ModelName;
 use crate::output::{Screen, print_json};
 
 /// What `--json` prints.
@@ -21,7 +22,8 @@ struct Tokenized<'a> {
 }
 
 pub fn run(args: TokenizeArgs) -> Result<Outcome> {
-    let tokenizer = Tokenizer::open(&args.tokenizer)?;
+    let folder = ModelName::of(&args.tokenizer).folder()?;
+    let tokenizer = Tokenizer::open(folder.path())?;
     let (text, ids) = match args.decode {
         Some(ids) => (tokenizer.decode(&ids)?, ids),
         None => {

@@ -27,6 +27,11 @@ use crate::output::{Status, bytes, grouped};
 
 /// `k25 train`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  k25 train lessons runs.jsonl --kind runs --count 10000
+  k25 train sft sft.toml --out runs/sft
+  k25 train export runs/sft ./my-model")]
 pub struct TrainArgs {
     /// What to do
     #[command(subcommand)]

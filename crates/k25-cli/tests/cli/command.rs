@@ -20,6 +20,7 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_k25"));
     command
         .env_remove("NO_COLOR")
+        .env_remove("K25_MODEL")
         .env("TERM", "dumb")
         .stdin(Stdio::null());
     command
@@ -55,7 +56,7 @@ pub fn k25_with_input<A: AsRef<std::ffi::OsStr>>(
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("text");
         Self {
             code: output.status.code(),

@@ -2,9 +2,11 @@
 
 mod chat;
 mod command;
+mod doctor;
 mod forms;
 mod generate;
 mod inspect;
+mod nano;
 mod render;
 mod serve;
 mod synth;

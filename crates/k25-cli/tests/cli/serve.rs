@@ -236,5 +236,5 @@ fn what_cannot_be_served_is_told() {
     serve(&["--usage", &file]).fails(&["is no usage file"]);
     serve(&["--upstream", "nowhere"]).fails(&["nowhere", "https://"]);
     serve(&["--routes", &file]).fails(&["no routes", "endpoints"]);
-    k25(["serve"]).fails(&["nothing to serve", "--upstream"]);
+    k25(["serve", "https://example.org/v1"]).fails(&["is an endpoint", "--upstream"]);
 }

@@ -7,7 +7,23 @@ use crate::command::{fixture, k25, program};
 #[test]
 fn help_shows_examples_for_every_command() {
     for command in [
-        "inspect", "verify", "generate", "chat", "render", "tokenize", "synth",
+        "inspect",
+        "verify",
+        "generate",
+        "chat",
+        "agent",
+        "swarm",
+        "mcp",
+        "serve",
+        "keys",
+        "render",
+        "tokenize",
+        "train",
+        "synth",
+        "bench",
+        "doctor",
+        "completions",
+        "man",
     ] {
         let help = k25([command, "--help"]).success();
         assert!(
@@ -16,7 +32,7 @@ fn help_shows_examples_for_every_command() {
         );
     }
     let help = k25(["--help"]).success();
-    assert!(help.contains("k25 synth tiny"), "{help}");
+    assert!(help.contains("k25 swarm --example crates"), "{help}");
     assert!(k25(["--version"]).success().starts_with("k25 "));
 }
 
@@ -24,7 +40,6 @@ fn help_shows_examples_for_every_command() {
 fn flags_that_make_no_sense_are_refused() {
     let model = fixture("t1");
     let cases: &[(&[&str], &str)] = &[
-        (&[], "Usage"),
         (&["sing"], "unrecognized subcommand"),
         (&["generate", &model], "<PROMPT>"),
         (
@@ -68,6 +83,20 @@ fn flags_that_make_no_sense_are_refused() {
         (&["tokenize", &model], "<TEXT>"),
         (&["tokenize", &model, "--decode", "1,x"], "invalid"),
         (&["render", "x.json", "--ids"], "--tokenizer"),
+        (
+            &["swarm", "q", "--docs", "a", "--example", "crates"],
+            "cannot be used with",
+        ),
+        (
+            &["swarm", "q", "--docs", "a", "--sample", "0"],
+            "at least 1",
+        ),
+        (&["agent", "q", "--sample", "3"], "--docs DIR"),
+        (&["swarm", "--example", "moon"], "there is crates"),
+        (
+            &["swarm", "q", "--thinking", "--instant"],
+            "cannot be used with",
+        ),
         (&["verify"], "<DIRS>"),
     ];
     for (arguments, part) in cases {

@@ -272,6 +272,23 @@ fn a_swarm_is_set_beside_a_single_agent() {
         .lines()
         .find(|line| line.starts_with("critical steps ") && line.contains('×'));
     assert!(line.is_some(), "{stdout}\n{stderr}");
+    assert!(
+        stdout.contains("They agree at 32 of the 32 places"),
+        "{stdout}"
+    );
+
+    arguments.push("--json");
+    let both = desk.json(&arguments);
+    let comparison = &both["comparison"];
+    assert_eq!(comparison["settled_by_both"], 32, "8 rows × 4 columns");
+    assert_eq!(comparison["agreeing"], 32);
+    assert_eq!(comparison["single"]["rows"], 8);
+    let steps = |who: &str| comparison[who]["critical_steps"].as_u64().expect("steps");
+    assert!(steps("single") > 2 * steps("swarm"), "{comparison}");
+    for table in [&both["table"], &both["single"]["table"]] {
+        check_table(&desk.truth, table, &desk.dir.path().join("docs"));
+    }
+    assert_ne!(both["run"], both["single"]["run"]);
 }
 
 #[test]
@@ -398,4 +415,192 @@ fn an_agent_answers_in_words() {
     let (stdout, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(stdout, "Two packages, see a/Cargo.toml:3.\n");
+}
+
+/// Names at the top of the documents that the run saw, from its journal.
+fn documents(desk: &Desk, id: &str) -> Vec<String> {
+    let (events, _) = texts(&desk.run(&["swarm", "show", id, "--events"]));
+    let first: Value =
+        serde_json::from_str(events.lines().next().expect("an event")).expect("JSON");
+    let documents = first["documents"].as_array().expect("documents");
+    let name = |document: &Value| document.as_str().expect("a name").to_owned();
+    documents.iter().map(name).collect()
+}
+
+fn keys(desk: &Desk, id: &str) -> Vec<String> {
+    let shown = desk.json(&["swarm", "show", id, "--json"]);
+    let rows = shown["table"]["rows"].as_array().expect("rows");
+    let key = |row: &Value| row["key"].as_str().expect("a key").to_owned();
+    rows.iter().map(key).collect()
+}
+
+#[test]
+fn a_sample_is_read_and_remembered() {
+    let desk = Desk::new(20, teacher());
+    let sampled = |seed| [&START[..], &["--sample", "5", "--sample-seed", seed]].concat();
+    let output = desk.run(&sampled("4"));
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output).1);
+    let id = desk.only_run();
+    let (seen, found) = (documents(&desk, &id), keys(&desk, &id));
+    assert_eq!((seen.len(), found.len()), (5, 5));
+
+    // What comes later is not in the sample, and what is looked up again is.
+    std::fs::create_dir(desk.dir.path().join("docs/0-new")).expect("a folder");
+    std::fs::write(desk.dir.path().join("docs/0-new/Cargo.toml"), "[package]").expect("a file");
+    let output = desk.run(&["swarm", "edit", &id, "--add-column", "authors"]);
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output).1);
+    assert_eq!(keys(&desk, &id), found);
+    std::fs::remove_dir_all(desk.dir.path().join("docs/0-new")).expect("the folder");
+
+    std::fs::remove_dir_all(desk.dir.path().join("runs")).expect("the runs");
+    desk.run(&sampled("5"));
+    assert_ne!(
+        documents(&desk, &desk.only_run()),
+        seen,
+        "another seed, another sample"
+    );
+    std::fs::remove_dir_all(desk.dir.path().join("runs")).expect("the runs");
+    desk.run(&sampled("4"));
+    let id = desk.only_run();
+    assert_eq!(documents(&desk, &id), seen);
+    let gone = desk.dir.path().join("docs").join(&seen[0]);
+    std::fs::remove_dir_all(gone).expect("a document");
+    let (_, stderr) = texts(&desk.run(&["swarm", "resume", &id]));
+    assert!(stderr.contains("is no longer there"), "{stderr}");
+}
+
+#[test]
+fn the_example_is_over_sources_that_cargo_has_unpacked() {
+    let desk = Desk::new(1, teacher());
+    let example = |home: &Path| {
+        let mut command = desk.command(&["swarm", "--example", "crates"]);
+        command.args(["--model-name", "teacher", "--instant"]);
+        command.env("CARGO_HOME", home).output().expect("it starts")
+    };
+    let (_, stderr) = texts(&example(desk.dir.path()));
+    assert!(
+        stderr.contains("no crates") && stderr.contains("cargo fetch"),
+        "{stderr}"
+    );
+    for (registry, entry) in [
+        ("small", "zeta-1.0.0"),
+        ("large", "alpha-0.9.0"),
+        ("large", "alpha-0.10.0"),
+        ("large", "beta-2-1.2.3"),
+    ] {
+        let folder = desk
+            .dir
+            .path()
+            .join("registry/src")
+            .join(registry)
+            .join(entry);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (name, version) = entry.rsplit_once('-').expect("a name");
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nlicense = \"MIT\"\n\
+             edition = \"2021\"\nrust-version = \"1.70\"\nrepository = \"https://x.org/{name}\"\n"
+        );
+        std::fs::write(folder.join("Cargo.toml"), manifest).expect("a file");
+    }
+    let output = example(desk.dir.path());
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    let id = desk.only_run();
+    assert_eq!(documents(&desk, &id), ["alpha-0.10.0/", "beta-2-1.2.3/"]);
+    let (stdout, _) = texts(&desk.run(&["swarm", "--example"]));
+    assert!(
+        stdout.contains("crates") && stdout.contains("For each crate in Cargo.toml: version"),
+        "{stdout}"
+    );
+    let (_, stderr) = texts(&desk.run(&["agent", "--example", "moon"]));
+    assert!(stderr.contains("there is crates"), "{stderr}");
+}
+
+#[test]
+fn a_model_with_a_small_context_is_asked_as_such_models_are_trained() {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let desk = Desk::new(
+        3,
+        ScriptedClient::new(move |request, _| {
+            let how = (request.thinking, request.sampling.temperature);
+            seen.lock().expect("nobody panicked").push(how);
+            Script::Reply(teach(request, 40))
+        }),
+    );
+    let arguments = ["--context", "8000", "--max-answer", "1000"];
+    let plain = &START[..START.len() - 1];
+    let output = desk.run(&[plain, &arguments].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", texts(&output).1);
+    let taken = || std::mem::take(&mut *asked.lock().expect("nobody panicked"));
+    let hows = taken();
+    assert!(!hows.is_empty() && hows.iter().all(|how| *how == (false, Some(0.0))));
+    let flags = ["--thinking", "--temperature", "0.5"];
+    desk.run(&[plain, &arguments, &flags].concat());
+    let hows = taken();
+    assert!(
+        hows.contains(&(true, Some(0.5))),
+        "flags come first: {hows:?}"
+    );
+}
+
+/// What a terminal of 100 columns and 30 lines got, as `script` records it.
+fn on_terminal(desk: &Desk, arguments: &[&str]) -> String {
+    let quoted: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
+    let line = format!(
+        "stty cols 100 rows 30 && exec {} {}",
+        env!("CARGO_BIN_EXE_k25"),
+        quoted.join(" ")
+    );
+    let recording = desk.dir.path().join("recording");
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line])
+        .arg(&recording)
+        .current_dir(desk.dir.path())
+        .env("K25_MODEL", &desk.url)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let status = command.status().expect("script is part of every Linux");
+    let text = std::fs::read(&recording).expect("the recording");
+    let text = String::from_utf8(text).expect("text");
+    assert!(status.success(), "{text}");
+    text
+}
+
+#[test]
+fn a_terminal_shows_the_run_while_it_goes_and_the_table_at_the_end() {
+    let slow = |time| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(time))
+    };
+    let desk = Desk::new(
+        12,
+        teacher().slow(Arc::new(slow), Duration::from_millis(400)),
+    );
+    let text = on_terminal(&desk, &START);
+    for part in [
+        "looks for the columns",
+        "contract      name*, version, license, edition · v1",
+        "▸ listed 12 documents ▸ created",
+        "▸ assigned 12 tasks",
+        "/ 12 tasks",
+        " ○ ",
+        "more at work",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    // Each view takes away the one before; none is left when the table stands there.
+    let views = text.matches("\x1b[?7l").count();
+    let cleared = text.matches("A\x1b[J").count();
+    assert_eq!(views, cleared, "{text}");
+    let end = text.rsplit("\x1b[J").next().expect("the end");
+    assert!(
+        end.contains("12 rows") && !end.contains("orchestrator"),
+        "{end}"
+    );
+    if let Some(to) = std::env::var_os("K25_KEEP_RECORDING") {
+        std::fs::write(to, text).expect("a file");
+    }
 }

@@ -1,6 +1,5 @@
 //! A checkpoint of this machine as a served model.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +10,7 @@ use k25_server::{Model, ModelInfo, TokenCounter};
 
 use crate::answer::open_with;
 use crate::args::ServeArgs;
+use crate::model_name::{ModelFolder, ModelName};
 
 /// Counts with the model's own template, tokenizer and media preprocessing.
 struct Counter(Arc<LocalModel>);
@@ -27,14 +27,17 @@ impl TokenCounter for Counter {
     }
 }
 
-/// Opens the checkpoint that the flags name. Conversations of strangers name no files of this machine.
-pub fn open(dir: &Path, args: &ServeArgs) -> Result<Model> {
-    let (model, _) = open_with(dir, &args.how, FileAccess::Refused)?;
+/// Opens a model. Conversations of strangers name no files of this machine.
+pub fn open(model: &ModelName, args: &ServeArgs) -> Result<Model> {
+    let folder = model.folder()?;
+    folder.announce("k25 serve DIR, or --upstream URL")?;
+    let name = args.name.clone().unwrap_or_else(|| name_of(model, &folder));
+    let (model, _) = open_with(&folder, &args.how, FileAccess::Refused)?;
     let model = Arc::new(model);
     let sees = model.config().vision.is_some();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let info = ModelInfo {
-        name: args.name.clone().unwrap_or_else(|| name_of(dir)),
+        name,
         created: now.map_or(0, |time| time.as_secs()),
         context_length: model.context_tokens() as u64,
         supports_image_in: sees,
@@ -51,8 +54,12 @@ pub fn open(dir: &Path, args: &ServeArgs) -> Result<Model> {
 }
 
 /// The folder's name in small letters: `Kimi-K2.5` is served as `kimi-k2.5`.
-fn name_of(dir: &Path) -> String {
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+fn name_of(model: &ModelName, folder: &ModelFolder) -> String {
+    if *model == ModelName::Nano {
+        return folder.title.clone();
+    }
+    let full = folder.path().canonicalize();
+    let full = full.unwrap_or_else(|_| folder.path().to_owned());
     let name = full.file_name().unwrap_or_default().to_string_lossy();
     name.to_lowercase()
 }

@@ -4,21 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use k25_agent::documents::Documents;
 use k25_agent::journal::SqliteJournal;
 use k25_agent::run::RunState;
 use serde::{Deserialize, Serialize};
 
-use super::model::named;
+use super::sources::Sources;
 use super::tools::ToolNote;
 use crate::answer::random_seed;
 use crate::args::{AgentModelArgs, ToolArgs};
+use crate::commands::documents;
+use crate::model_name::ModelName;
 
 /// What a resume has to know beside the journal. No key is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunNote {
     /// Folder of the documents; empty where the question needs none.
     pub documents: PathBuf,
-    /// Folder or address of the model.
+    /// The entries at its top that are read, where it is not all of them.
+    #[serde(default)]
+    pub sample: Option<Vec<String>>,
+    /// Folder or address of the model, or `nano`.
     pub model: Option<String>,
     /// Its name at the endpoint.
     pub model_name: String,
@@ -34,21 +40,28 @@ pub struct RunNote {
 
 impl RunNote {
     /// What these flags say.
-    pub fn new(documents: &Path, model: &AgentModelArgs) -> Result<Self> {
+    pub fn new(sources: &Sources, model: &AgentModelArgs) -> Result<Self> {
         let whole = |path: &Path| {
             path.canonicalize()
-                .with_context(|| format!("cannot find {}", path.display()))
+                .map_err(|error| anyhow!("cannot open {}: {error}", path.display()))
         };
-        let address = match named(model) {
-            Some(dir) if !is_address(&dir) => Some(whole(Path::new(&dir))?.display().to_string()),
-            other => other,
+        let model_folder = |path: &Path| {
+            whole(path).with_context(|| {
+                format!("there is no model {}\n  hint: --model names the folder of a checkpoint, an address, or nano, which is built in", path.display())
+            })
+        };
+        let name = match ModelName::chosen(model.model.as_ref()) {
+            ModelName::Nano => k25_nano::NAME.to_owned(),
+            ModelName::Folder(path) => model_folder(&path)?.display().to_string(),
+            ModelName::Endpoint(url) => url,
         };
         Ok(RunNote {
-            documents: match documents.as_os_str().is_empty() {
+            documents: match sources.folder.as_os_str().is_empty() {
                 true => PathBuf::new(),
-                false => whole(documents)?,
+                false => whole(&sources.folder)?,
             },
-            model: address,
+            sample: sources.only.clone(),
+            model: Some(name),
             model_name: model.model_name.clone(),
             subagent_model: model.subagent_model.clone(),
             fallback_models: model.fallback_models.clone(),
@@ -61,11 +74,16 @@ impl RunNote {
         self.tools = ToolNote::new(args)?;
         Ok(self)
     }
-}
 
-/// Whether a model is named by an endpoint's address.
-pub fn is_address(model: &str) -> bool {
-    model.starts_with("http://") || model.starts_with("https://")
+    /// Whether the model within the program works.
+    pub fn is_nano(&self) -> bool {
+        self.model.as_deref() == Some(k25_nano::NAME)
+    }
+
+    /// The documents that it was begun with.
+    pub fn open_documents(&self) -> Result<Documents> {
+        documents::open_only(&self.documents, self.sample.as_deref())
+    }
 }
 
 /// The folder of one run.

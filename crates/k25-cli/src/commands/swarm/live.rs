@@ -4,16 +4,25 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k25_agent::event::{Event, EventKind, MAIN};
 use k25_agent::run::{Observer, RunState, TaskState};
+use k25_agent::swarm::{ASSIGN_TASK, CREATE_SUBAGENT};
 
-use super::show::cost_line;
+use super::ending::{cost_line, time_of};
 use crate::output::Screen;
 
-/// Agents that are shown at once.
-const SHOWN_AGENTS: usize = 8;
+/// Agents that are shown at once, where the terminal has the lines.
+const SHOWN_AGENTS: usize = 10;
+/// Lines of the view beside those of agents, and one for what stands above.
+const OTHER_LINES: usize = 7;
 const BAR: usize = 32;
+/// Parts of the orchestrator's way that are shown.
+const SHOWN_WAY: usize = 4;
+/// The terminal does not wrap what comes between these: a line that wraps would leave its rest behind.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
 
 /// Prints a line per thing that matters to someone who reads a log.
 pub fn observer() -> Observer {
@@ -73,12 +82,26 @@ pub fn line(event: &Event, state: &RunState) -> Option<String> {
 pub struct Live {
     is_shown: bool,
     lines: usize,
+    /// Since when the clock runs; without it, time is what events tell.
+    since: Option<Instant>,
 }
 
 impl Live {
     /// Shows nothing where nobody looks.
     pub fn new(is_shown: bool) -> Self {
-        Live { is_shown, lines: 0 }
+        Live {
+            is_shown,
+            lines: 0,
+            since: None,
+        }
+    }
+
+    /// The same for a run that goes on now, whose time passes between its events too.
+    pub fn of_now(is_shown: bool) -> Self {
+        Live {
+            since: Some(Instant::now()),
+            ..Live::new(is_shown)
+        }
     }
 
     /// Whether anything is drawn.
@@ -91,99 +114,241 @@ impl Live {
         if !self.is_shown {
             return;
         }
-        let text = view(state, currency);
-        self.clear();
+        let passed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let time = time_of(state).max(passed);
+        let text = view(state, currency, time, Screen::stderr());
+        // In one piece, so that nothing flickers. Nobody is left to see it where standard error is
+        // closed.
+        let drawn = format!("{}{NO_WRAP}{text}{WRAP}", self.back());
+        let _ = io::stderr().write_all(drawn.as_bytes());
         self.lines = text.lines().count();
-        // Nobody is left to see it where standard error is closed.
-        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Takes away what was drawn.
     pub fn clear(&mut self) {
-        if self.lines > 0 {
-            let _ = write!(io::stderr(), "\x1b[{}A\x1b[J", self.lines);
-            self.lines = 0;
+        let _ = io::stderr().write_all(self.back().as_bytes());
+        self.lines = 0;
+    }
+
+    /// What goes back to the first line of the view and empties the screen from there.
+    fn back(&self) -> String {
+        match self.lines {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\x1b[J"),
         }
     }
 }
 
-fn view(state: &RunState, currency: &str) -> String {
-    let screen = Screen::stderr();
-    let mut text = format!(" orchestrator  {}\n", screen.foreign(&main_line(state)));
-    let ended = state
-        .order
-        .iter()
-        .filter(|id| state.tasks[*id].end.is_some())
-        .count();
-    let all = state.order.len().max(1);
-    let filled = BAR * ended / all;
-    let _ = writeln!(
-        text,
-        " {}{}  {ended} / {} tasks · {} rows",
-        "█".repeat(filled),
-        "░".repeat(BAR - filled),
-        state.order.len(),
-        state.table.row_count()
-    );
+fn view(state: &RunState, currency: &str, time: Duration, screen: Screen) -> String {
+    let (_, height) = screen.size().unwrap_or((0, 30));
+    let mut lines = Vec::new();
+    if let Some(contract) = &state.contract {
+        let columns = contract.columns.iter();
+        let columns = columns.map(|c| format!("{}{}", c.name, if c.is_key { "*" } else { "" }));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        lines.push(format!(" contract      {columns} · v{}", contract.version));
+    }
+    lines.push(format!(" orchestrator  {}", way(state)));
+    lines.push(progress(state));
+    lines.extend(agents(
+        state,
+        height.saturating_sub(OTHER_LINES).clamp(1, SHOWN_AGENTS),
+    ));
+    let mut text = String::new();
+    for line in &lines {
+        // Of what agents say, nothing begins another line.
+        let line = screen.foreign(line).replace(['\n', '\t'], " ");
+        let _ = writeln!(text, "{line}");
+    }
+    let (dim, plain) = (screen.dim(), screen.plain());
+    let _ = writeln!(text, " {dim}{}{plain}", cost_line(state, currency, time));
+    text
+}
+
+/// How far the run has come: of the tasks, or where one agent works, of the documents.
+fn progress(state: &RunState) -> String {
+    let rows = state.table.row_count();
+    let (done, all, what) = match state.order.len() {
+        0 => (rows, state.documents.len(), "rows"),
+        all => {
+            let is_over = |id: &&String| state.tasks[*id].end.is_some();
+            (state.order.iter().filter(is_over).count(), all, "tasks")
+        }
+    };
+    let filled = (BAR * done / all.max(1)).min(BAR);
+    let bar = "█".repeat(filled) + &"░".repeat(BAR - filled);
+    let mut text = format!(" {bar}  {done} / {all} {what}");
+    if what == "tasks" {
+        let _ = write!(text, " · {rows} rows");
+    }
+    let counts = state.contract.as_ref().map(|c| state.table.count(c));
+    let counts = counts.unwrap_or_default();
+    for (status, name) in [
+        ("ok", "values"),
+        ("not_stated", "not stated"),
+        ("conflict", "conflicts"),
+    ] {
+        if let Some(count) = counts.get(status).filter(|count| **count > 0) {
+            let _ = write!(text, " · {count} {name}");
+        }
+    }
+    text
+}
+
+/// A line for each agent at work, as far as there is room.
+fn agents(state: &RunState, room: usize) -> Vec<String> {
     let working = state.order.iter().filter(|id| {
         let task = &state.tasks[*id];
         task.end.is_none() && task.steps() > 0
     });
-    for id in working.clone().take(SHOWN_AGENTS) {
-        let _ = writeln!(
-            text,
-            " {}",
-            screen.foreign(&agent_line(id, &state.tasks[id]))
-        );
-    }
-    let more = working.count().saturating_sub(SHOWN_AGENTS);
+    let common = common_words(state.order.iter().map(|id| state.tasks[id].prompt.as_str()));
+    let lines = working.clone().take(room);
+    let mut lines: Vec<String> = lines
+        .map(|id| agent_line(&state.tasks[id], common))
+        .collect();
+    let more = working.count().saturating_sub(room);
     if more > 0 {
-        let _ = writeln!(text, " … {more} more");
+        lines.push(format!(" … and {more} more at work"));
     }
-    let _ = writeln!(
-        text,
-        " {}{}{}",
-        screen.dim(),
-        cost_line(state, currency),
-        screen.plain()
-    );
-    // A line that wraps would leave its rest behind.
-    let cut = |line: &str| line.chars().take(100).collect::<String>() + "\n";
-    text.lines().map(cut).collect()
+    lines
 }
 
-fn main_line(state: &RunState) -> String {
-    let Some(main) = state.tasks.get(MAIN) else {
-        return "reads the question".to_owned();
-    };
-    last_call(main).unwrap_or_else(|| "thinks".to_owned())
-}
-
-fn agent_line(id: &str, task: &TaskState) -> String {
-    let prompt: String = task.prompt.chars().take(36).collect();
-    let prompt = prompt.replace('\n', " ");
-    let doing = last_call(task).unwrap_or_default().replace('\n', " ");
+fn agent_line(task: &TaskState, common: usize) -> String {
+    let mark = if task.rows.is_empty() { '○' } else { '●' };
+    let prompt = task.prompt.get(common..).unwrap_or(&task.prompt);
+    let doing = last_call(task).unwrap_or_else(|| "thinks".to_owned());
     format!(
-        "{:<10} {prompt:<36} {:>2} steps  {doing}",
-        format!("{} {id}", task.agent),
+        " {mark} {:<32} {:>2} steps  {doing}",
+        short(prompt, 32),
         task.steps()
     )
+}
+
+/// Bytes of whole words with which all these texts begin: of tasks, only the rest tells them apart.
+fn common_words<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
+    let Some(first) = texts.next() else {
+        return 0;
+    };
+    let mut common = first.len();
+    let mut several = false;
+    for text in texts {
+        several = true;
+        let same = first.bytes().zip(text.bytes());
+        common = common.min(same.take_while(|(a, b)| a == b).count());
+    }
+    match several {
+        true => first.as_bytes()[..common]
+            .iter()
+            .rposition(|byte| *byte == b' ')
+            .map_or(0, |space| space + 1),
+        false => 0,
+    }
+}
+
+/// What the main agent did so far, in short, the latest last.
+fn way(state: &RunState) -> String {
+    let Some(main) = state.tasks.get(MAIN).filter(|main| !main.turns.is_empty()) else {
+        return match state.contract {
+            Some(_) => "reads the question".to_owned(),
+            None => "looks for the columns".to_owned(),
+        };
+    };
+    let mut steps: Vec<(String, String, usize)> = Vec::new();
+    for call in main.turns.iter().flat_map(|turn| &turn.reply.calls) {
+        let arguments: serde_json::Value =
+            serde_json::from_str(&call.arguments).unwrap_or_default();
+        match steps.last_mut() {
+            Some((name, _, count)) if *name == call.name => *count += 1,
+            _ => steps.push((call.name.clone(), deed(&call.name, &arguments, state), 1)),
+        }
+    }
+    if main
+        .turns
+        .last()
+        .is_some_and(|turn| turn.reply.calls.is_empty())
+    {
+        steps.push((String::new(), "says that it is done".to_owned(), 1));
+    }
+    let left_out = steps.len().saturating_sub(SHOWN_WAY);
+    let mut text = if left_out > 0 { "… " } else { "" }.to_owned();
+    for (name, deed, count) in steps.into_iter().skip(left_out) {
+        let _ = match (name.as_str(), count) {
+            (ASSIGN_TASK, _) => write!(text, "▸ assigned {count} tasks "),
+            (_, 1) => write!(text, "▸ {deed} "),
+            _ => write!(text, "▸ {deed} and {} more ", count - 1),
+        };
+    }
+    text
+}
+
+/// A call of the main agent in a few words.
+fn deed(name: &str, arguments: &serde_json::Value, state: &RunState) -> String {
+    let argument = |name: &str| short(arguments[name].as_str().unwrap_or_default(), 32);
+    match name {
+        "open" if matches!(argument("path").as_str(), "" | "." | "./") => {
+            format!("listed {} documents", state.documents.len())
+        }
+        "open" => format!("opened {}", argument("path")),
+        "search" => format!("searched \"{}\"", argument("query")),
+        "submit_rows" => "handed in rows".to_owned(),
+        CREATE_SUBAGENT => format!("created \"{}\"", argument("name")),
+        other => other.to_owned(),
+    }
 }
 
 /// The last call of a task in a few words.
 fn last_call(task: &TaskState) -> Option<String> {
     let calls = &task.turns.last()?.reply.calls;
     let last = calls.last()?;
-    let mut text = last.name.clone();
-    if calls.len() > 1 {
-        let _ = write!(text, " × {}", calls.len());
-    }
     let arguments: serde_json::Value = serde_json::from_str(&last.arguments).unwrap_or_default();
-    if let Some(detail) = ["path", "query", "name"]
+    let detail = ["path", "query", "name"]
         .iter()
-        .find_map(|key| arguments[*key].as_str())
-    {
-        let _ = write!(text, " {}", detail.chars().take(40).collect::<String>());
+        .find_map(|key| arguments[*key].as_str());
+    let times = match calls.len() {
+        1 => String::new(),
+        several => format!(" × {several}"),
+    };
+    let name = match last.name.as_str() {
+        "submit_rows" => "hands in rows",
+        other => other,
+    };
+    Some(format!(
+        "{name}{times} {}",
+        short(detail.unwrap_or_default(), 40)
+    ))
+}
+
+/// The beginning of a text on one line.
+fn short(text: &str, most: usize) -> String {
+    let text = text.trim();
+    match text.chars().count() > most {
+        true => text.chars().take(most - 1).chain(['…']).collect(),
+        false => text.to_owned(),
     }
-    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_tasks_only_what_tells_them_apart_is_shown() {
+        let common = |texts: &[&str]| common_words(texts.iter().copied());
+        let tasks = ["Fill the rows of serde/", "Fill the rows of serde_json/"];
+        assert_eq!(common(&tasks), "Fill the rows of ".len());
+        assert_eq!(common(&["Read a", "Write b"]), 0);
+        assert_eq!(
+            common(&["Read the one document"]),
+            0,
+            "one task is shown whole"
+        );
+        assert_eq!(common(&[]), 0);
+        assert_eq!(common(&["für Äpfel", "für Ähren"]), "für ".len());
+    }
+
+    #[test]
+    fn long_words_are_shortened_by_characters() {
+        assert_eq!(short(" grün ", 4), "grün");
+        assert_eq!(short("grüner", 4), "grü…");
+    }
 }

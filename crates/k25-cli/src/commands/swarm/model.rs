@@ -10,23 +10,17 @@ use k25_chat::ChatClient;
 use k25_client::{OpenAiClient, OpenAiOptions, PriceTable, RetryPolicy};
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 
-use super::folder::{RunNote, is_address};
+use super::folder::RunNote;
 use crate::args::AgentModelArgs;
+use crate::model_name::{ModelFolder, ModelName};
 use crate::output::Status;
 
 /// Tokens of an endpoint's context where no flag says otherwise: the family's.
 const ENDPOINT_CONTEXT: u64 = 262_144;
-/// Contexts below this many tokens get small windows of documents.
+/// Contexts below this many tokens are small.
 const SMALL_CONTEXT: u64 = 32_768;
 const ENDPOINT_PARALLEL: usize = 100;
 const LOCAL_PARALLEL: usize = 16;
-
-/// The model that the flags or the environment name.
-pub fn named(args: &AgentModelArgs) -> Option<String> {
-    args.model
-        .clone()
-        .or_else(|| std::env::var("K25_MODEL").ok())
-}
 
 /// The models of a run.
 #[derive(Clone)]
@@ -44,18 +38,17 @@ pub struct Models {
 }
 
 impl Models {
-    /// Opens what the flags name, or what the run was begun with.
+    /// Opens what the flags name, or what the run was begun with, or what the environment names.
     pub fn open(args: &AgentModelArgs, note: Option<&RunNote>) -> Result<Self> {
-        let model = named(args).or_else(|| note.and_then(|note| note.model.clone()));
-        let model = model.ok_or_else(|| {
-            anyhow!(
-                "no model is named\n  hint: --model DIR for a checkpoint, --model https://… for an endpoint, or set K25_MODEL"
-            )
-        })?;
-        let mut models = if is_address(&model) {
-            Self::endpoint(&model, args, note)?
-        } else {
-            Self::local(Path::new(&model), args)?
+        let of_note = || note.and_then(|note| note.model.as_ref());
+        let model = ModelName::chosen(args.model.as_ref().or_else(of_note));
+        let mut models = match &model {
+            ModelName::Endpoint(url) => Self::endpoint(url, args, note)?,
+            here => {
+                let folder = here.folder()?;
+                folder.announce("--model DIR or --model URL")?;
+                Self::local(&folder, args)?
+            }
         };
         let fallbacks = match (args.fallback_models.as_slice(), note) {
             ([], Some(note)) => &note.fallback_models,
@@ -75,25 +68,22 @@ impl Models {
         Ok(models)
     }
 
-    /// Whether documents are shown in small windows.
+    /// Whether there is little room: documents are shown in small windows, and agents work as small
+    /// models are trained to.
     pub fn is_small(&self) -> bool {
         self.main.context_tokens < SMALL_CONTEXT
     }
 
-    fn local(dir: &Path, args: &AgentModelArgs) -> Result<Self> {
-        let _status = Status::show(&format!("opening {} …", dir.display()));
+    fn local(folder: &ModelFolder, args: &AgentModelArgs) -> Result<Self> {
+        let _status = Status::show(&format!("opening {} …", folder.path().display()));
         let options = LocalOptions {
             context_tokens: args.context.and_then(|tokens| usize::try_from(tokens).ok()),
             files: FileAccess::Refused,
             ..LocalOptions::default()
         };
-        let model = Arc::new(LocalModel::open(dir, &options)?);
+        let model = Arc::new(LocalModel::open(folder.path(), &options)?);
         let context_tokens = model.context_tokens() as u64;
-        let title = dir
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let title = folder.title.clone();
         let client: Arc<dyn ChatClient> = Arc::new(LocalClient::new(model)?);
         let main = choice(client, &title, context_tokens, args, Prices::default());
         Ok(Models {
@@ -173,12 +163,13 @@ fn price_of(table: &PriceTable, name: &str) -> Prices {
 /// A model to ask when the first one fails: a name at its endpoint, `URL#NAME`, or a folder.
 fn fallback(
     name: &str,
-    first: &str,
+    first: &ModelName,
     main: &ModelChoice,
     args: &AgentModelArgs,
 ) -> Result<ModelChoice> {
     let parallel = args.parallel.unwrap_or(ENDPOINT_PARALLEL);
     let context = args.context.unwrap_or(ENDPOINT_CONTEXT);
+    let is_address = |name: &str| matches!(ModelName::of(name), ModelName::Endpoint(_));
     if let Some((url, name)) = name.rsplit_once('#').filter(|(url, _)| is_address(url)) {
         let client = client(url, &args.fallback_key_from, parallel)?;
         return Ok(choice(
@@ -194,10 +185,10 @@ fn fallback(
             "--fallback-model {name} names no model\n  hint: write URL#NAME, as in {name}#kimi-k2.5"
         ));
     }
-    if Path::new(name).is_dir() {
-        return Ok(Models::local(Path::new(name), args)?.main);
+    if name == k25_nano::NAME || Path::new(name).is_dir() {
+        return Ok(Models::local(&ModelName::of(name).folder()?, args)?.main);
     }
-    if !is_address(first) {
+    if !matches!(first, ModelName::Endpoint(_)) {
         return Err(anyhow!(
             "--fallback-model {name}: there is no such folder\n  hint: name the folder of a checkpoint, or URL#NAME"
         ));
@@ -222,7 +213,10 @@ fn choice(
         name: name.to_owned(),
         context_tokens,
         max_tokens: args.max_answer,
-        temperature: args.temperature,
+        // Models with little room are trained on the likeliest token.
+        temperature: args
+            .temperature
+            .or((context_tokens < SMALL_CONTEXT).then_some(0.0)),
         prices,
         fallback: None,
     }

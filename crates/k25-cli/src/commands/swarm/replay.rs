@@ -27,7 +27,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Outcome> {
     }
     let folder = RunFolder::find(&args.runs.dir, &args.run)?;
     let events = SqliteJournal::look(&folder.file("journal.db"))?;
-    let mut live = Live::new(Screen::stderr().is_terminal);
+    let mut live = Live::new(Screen::stderr().redraws);
     let mut state = RunState::default();
     let (mut last_ms, mut drawn) = (None, Instant::now());
     for event in &events {

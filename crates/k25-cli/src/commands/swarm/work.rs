@@ -20,11 +20,11 @@ use super::approve::Approvals;
 use super::folder::{RunFolder, RunNote};
 use super::live::{Live, observer};
 use super::model::Models;
-use super::show;
 use super::tools::{MoreTools, ToolNote};
+use super::{ending, show};
 use crate::answer::random_seed;
-use crate::commands::{Outcome, documents};
-use crate::output::Screen;
+use crate::commands::Outcome;
+use crate::output::{Screen, print_json};
 
 /// How often the view is drawn and Ctrl-C looked for.
 const GLANCE: Duration = Duration::from_millis(120);
@@ -39,8 +39,26 @@ pub struct Work {
     pub models: Models,
     /// What it may cost.
     pub budget: Budget,
-    /// JSON at the end instead of text.
-    pub json: bool,
+    /// What is printed.
+    pub printing: Printing,
+}
+
+/// What is printed of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Printing {
+    /// What happens and what came of it, for people.
+    Text,
+    /// One JSON object at the end.
+    Json,
+    /// Nothing: the caller does.
+    Nothing,
+}
+
+impl Printing {
+    /// As a `--json` flag asks for.
+    pub fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
 }
 
 /// A new run.
@@ -111,7 +129,7 @@ impl Work {
     /// Keeps and says which mode was chosen.
     async fn tell(&self, run: &Arc<Run>, choice: Choice) -> Result<()> {
         let mode = choice.effort.as_str().to_owned();
-        if !self.json && Screen::stderr().is_terminal {
+        if self.is_for_people() && Screen::stderr().is_terminal {
             let why = Screen::stderr().foreign(&choice.why).into_owned();
             eprintln!("mode      {mode} · {why}");
         }
@@ -119,6 +137,10 @@ impl Work {
         let chosen = EventKind::ModeChosen { mode, why };
         run.record(MAIN, vec![chosen]).await?;
         Ok(())
+    }
+
+    fn is_for_people(&self) -> bool {
+        self.printing == Printing::Text
     }
 
     /// Goes on with the run, after these edits.
@@ -130,14 +152,14 @@ impl Work {
             for edit in edits {
                 edit.apply(&run).await?;
             }
-            let documents = documents::open(&self.note.documents)?;
+            let documents = self.note.open_documents()?;
             self.work(&run, documents, tools).await
         })
     }
 
     fn open(&self) -> Result<Arc<Run>> {
         let journal = SqliteJournal::open(&self.folder.file("journal.db"))?;
-        let plain = !self.json && !Screen::stderr().is_terminal;
+        let plain = self.is_for_people() && !Screen::stderr().redraws;
         let parts = RunParts {
             journal: Arc::new(journal),
             clock: Clock::system(),
@@ -162,9 +184,9 @@ impl Work {
         let tools = tools.over(&self.note.tools, &documents)?;
         let code = &self.note.tools.code;
         let code = code.open(&self.folder.file("files"), &documents)?;
-        let approvals = Approvals::new(!self.json);
-        if !self.json {
-            show::print_head(run, &self.models, &documents);
+        let approvals = Approvals::new(self.is_for_people());
+        if self.is_for_people() {
+            ending::print_head(run, &self.models, &documents, &self.note);
         }
         let parts = SwarmParts {
             documents,
@@ -175,7 +197,7 @@ impl Work {
         };
         let swarm = Swarm::new(Arc::clone(run), parts)?;
         let mut going = tokio::spawn(async move { swarm.go().await });
-        let mut live = Live::new(!self.json && Screen::stderr().is_terminal);
+        let mut live = Live::of_now(self.is_for_people() && Screen::stderr().redraws);
         let mut interrupts = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
         let mut is_interrupted = false;
         // A wish that an earlier process left behind is not for this one.
@@ -214,14 +236,15 @@ impl Work {
         is_interrupted: bool,
     ) -> Result<Outcome> {
         run.with_state(|state| show::write_results(&self.folder, state))?;
-        if self.json {
-            run.with_state(|state| show::print_json_result(&self.folder, state))?;
+        if self.printing == Printing::Json {
+            let result = run.with_state(|state| show::json_result(&self.folder, state));
+            print_json(&result)?;
         }
         match result {
             Ok(()) => {}
             Err(RunError::Paused(reason)) => {
-                if !self.json {
-                    run.with_state(|state| show::print_rest(&self.folder, state, &reason));
+                if self.is_for_people() {
+                    run.with_state(|state| ending::print_rest(&self.folder, state, &reason));
                 }
                 return Ok(if is_interrupted {
                     Outcome::Interrupted
@@ -231,7 +254,7 @@ impl Work {
             }
             Err(RunError::Cancelled) => {
                 let rows = run.with_state(|state| state.table.row_count());
-                if !self.json {
+                if self.is_for_people() {
                     eprintln!(
                         "cancelled: {rows} rows stay. Look with   k25 swarm show {}",
                         self.folder.id
@@ -243,12 +266,12 @@ impl Work {
         }
         run.with_state(|state| {
             let is_answer = show::is_words(state);
-            if !self.json && is_answer {
-                show::print_answer(state, &self.models)?;
-            } else if !self.json {
-                show::print_result(&self.folder, state, &self.models)?;
+            if self.is_for_people() && is_answer {
+                ending::print_answer(state, &self.models)?;
+            } else if self.is_for_people() {
+                ending::print_result(&self.folder, state, &self.models, &self.note)?;
             }
-            Ok(if is_answer || show::is_complete(state) {
+            Ok(if is_answer || ending::is_complete(state) {
                 Outcome::Done
             } else {
                 Outcome::FallsShort
