@@ -600,7 +600,4 @@ fn a_terminal_shows_the_run_while_it_goes_and_the_table_at_the_end() {
         end.contains("12 rows") && !end.contains("orchestrator"),
         "{end}"
     );
-    if let Some(to) = std::env::var_os("K25_KEEP_RECORDING") {
-        std::fs::write(to, text).expect("a file");
-    }
 }

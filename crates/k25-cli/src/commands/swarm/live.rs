@@ -217,10 +217,11 @@ fn agent_line(task: &TaskState, common: usize) -> String {
     let mark = if task.rows.is_empty() { '○' } else { '●' };
     let prompt = task.prompt.get(common..).unwrap_or(&task.prompt);
     let doing = last_call(task).unwrap_or_else(|| "thinks".to_owned());
+    let steps = task.steps();
+    let word = if steps == 1 { "step " } else { "steps" };
     format!(
-        " {mark} {:<32} {:>2} steps  {doing}",
-        short(prompt, 32),
-        task.steps()
+        " {mark} {:<32} {steps:>2} {word}  {doing}",
+        short(prompt, 32)
     )
 }
 
