@@ -176,12 +176,15 @@ impl Comparison {
         let seconds = |figures: &Figures| format!("{:.1} s", figures.seconds);
         let ratio = ratio(a.seconds, b.seconds);
         text.push_str(&line("time", &seconds(a), &seconds(b), ratio));
-        text.push_str(&format!(
-            "They agree at {} of the {} places that both settled. The other table: {}\n",
-            self.agreeing,
-            self.settled_by_both,
-            single.file("table.csv").display()
-        ));
+        text.push_str(&match self.settled_by_both {
+            0 => "There is no place that both settled.".to_owned(),
+            both => format!(
+                "They agree at {} of the {both} places that both settled.",
+                self.agreeing
+            ),
+        });
+        let table = single.file("table.csv");
+        text.push_str(&format!(" The other table: {}\n", table.display()));
         text
     }
 }

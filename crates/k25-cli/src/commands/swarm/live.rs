@@ -276,6 +276,7 @@ fn way(state: &RunState) -> String {
         let _ = match (name.as_str(), count) {
             (ASSIGN_TASK, _) => write!(text, "▸ assigned {count} tasks "),
             (_, 1) => write!(text, "▸ {deed} "),
+            ("submit_rows", _) => write!(text, "▸ {deed} {count} times "),
             _ => write!(text, "▸ {deed} and {} more ", count - 1),
         };
     }
