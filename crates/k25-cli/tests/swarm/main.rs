@@ -266,7 +266,7 @@ fn a_swarm_is_set_beside_a_single_agent() {
         }),
     );
     let mut arguments = START.to_vec();
-    arguments.extend(["--compare", "single"]);
+    arguments.extend(["--compare", "single", "--trial", "never"]);
     let (stdout, stderr) = texts(&desk.run(&arguments));
     let line = stdout
         .lines()
@@ -579,7 +579,7 @@ fn a_terminal_shows_the_run_while_it_goes_and_the_table_at_the_end() {
         12,
         teacher().slow(Arc::new(slow), Duration::from_millis(400)),
     );
-    let text = on_terminal(&desk, &START);
+    let text = on_terminal(&desk, &[&START[..], &["--trial", "never"]].concat());
     for part in [
         "looks for the columns",
         "contract      name*, version, license, edition · v1",
