@@ -7,6 +7,10 @@ use k25_agent::swarm::{Mode, Settings};
 use super::model::Models;
 use crate::args::{BudgetArgs, Context, MainAgentArgs};
 
+/// Most steps of a sub-agent with a small context: one that has not found it by then goes round in
+/// circles, and whoever fills what is left begins afresh.
+const SMALL_STEPS: usize = 8;
+
 /// The settings of a run in this mode. `thinks` is what the mode says of reasoning, if anything.
 pub fn settings(
     mode: Mode,
@@ -29,7 +33,10 @@ pub fn settings(
         mode,
         main_thinks: thinks,
         main_steps: budget.max_steps,
-        subagent_steps: budget.max_steps,
+        subagent_steps: match small {
+            true => budget.max_steps.min(SMALL_STEPS),
+            false => budget.max_steps,
+        },
         context: ContextPolicy::from_name(context.as_str()).unwrap_or_default(),
         small,
         ..Settings::default()
