@@ -202,7 +202,8 @@ fn every_limit_ends_a_run_and_is_named() {
         let began = Instant::now();
         let output = run_with(walls, javascript("for (;;);"), vec![], limits(300));
         assert_eq!(output.killed_by, Some(KilledBy::Time), "{output:?}");
-        assert!(began.elapsed() < Duration::from_secs(3));
+        // Far from 0.3 s, for machines that do much else; without the limit it would never end.
+        assert!(began.elapsed() < Duration::from_secs(30));
         let output = run_with(walls, python("while True: pass"), vec![], small);
         assert_eq!(output.killed_by, Some(KilledBy::Cpu), "{output:?}");
         let output = run_with(
