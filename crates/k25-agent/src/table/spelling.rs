@@ -29,9 +29,9 @@ pub(super) fn whole_address<'a>(text: &str, line: &'a str) -> Option<&'a str> {
         return None;
     }
     let rest = &line[line.find(text)?..];
-    let ends = |c: char| c.is_whitespace() || "\"'`<>()[]{}|\\".contains(c);
+    let ends = |c: char| c.is_whitespace() || "\"'`<>()[]{}|\\,;".contains(c);
     let whole = &rest[..rest.find(ends).unwrap_or(rest.len())];
-    let whole = whole.trim_end_matches(['.', ',', ';', ':', '!', '?', '*']);
+    let whole = whole.trim_end_matches(['.', ':', '!', '?', '*']);
     (whole.len() > text.len()).then_some(whole)
 }
 
@@ -85,6 +85,7 @@ mod tests {
             Some("https://a.org/b/c")
         );
         assert_eq!(whole_address("https://a.org", "at https://a.org."), None);
+        assert_eq!(whole_address("https://a.org/", "b,https://a.org/,7"), None);
     }
 
     #[test]
