@@ -60,7 +60,15 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
+    /// Starts a browser; once more where it ends at once, as one now and then does while others start beside it.
     pub(super) async fn start(program: &Path) -> Result<Self, WebError> {
+        match Self::start_once(program).await {
+            Err(_) => Self::start_once(program).await,
+            started => started,
+        }
+    }
+
+    async fn start_once(program: &Path) -> Result<Self, WebError> {
         let failed = |error: io::Error| {
             WebError::Browser(format!("{} does not start: {error}", program.display()))
         };
