@@ -1,15 +1,18 @@
 //! A folder of documents: listed, read as numbered lines, quoted.
 //!
 //! Agents name documents by their path below the folder. Text, Markdown, CSV and source files are
-//! read as they are, HTML and PDF as their text. A document's lines are what `open` prints and what
-//! evidence refers to, by number from 1; its hash is of the bytes on disk.
+//! read as they are, HTML and PDF as their text. A document's lines are what `open` prints (rows of CSV
+//! with the names of their columns) and what evidence refers to, by number from 1; its hash is of the
+//! bytes on disk.
 
 mod html;
 mod index;
 mod pages;
+mod rows;
 mod sample;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
@@ -20,6 +23,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use self::pages::Pages;
+use self::rows::Header;
 use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
@@ -97,6 +101,8 @@ pub struct Document {
     text: String,
     /// Where each line begins in `text`.
     starts: Vec<usize>,
+    /// Of a table in CSV.
+    header: Option<Header>,
 }
 
 impl Document {
@@ -106,8 +112,11 @@ impl Document {
         let starts = std::iter::once(0)
             .chain(breaks)
             .filter(|&at| at < text.len());
+        let path = path.into();
+        let first_line = text.lines().next().unwrap_or_default();
         Document {
-            path: path.into(),
+            header: Header::of(&path, first_line),
+            path,
             sha256,
             starts: starts.collect(),
             text,
@@ -133,6 +142,20 @@ impl Document {
             .get(index + 1)
             .map_or(self.text.len(), |next| next - 1);
         Some(self.text[start..end].trim_end_matches(['\n', '\r']))
+    }
+
+    /// Line `number` as readers see it: a row of CSV as an object with the names of its columns, any other line as it is.
+    pub fn shown(&self, number: usize) -> Option<Cow<'_, str>> {
+        let line = self.line(number)?;
+        let header = self.header.as_ref().filter(|_| number > 1);
+        let labelled = header.and_then(|header| header.labelled(line));
+        Some(labelled.map_or(Cow::Borrowed(line), Cow::Owned))
+    }
+
+    /// What a row of CSV says of this column; `None` for any other line, and where no column is called so.
+    pub fn cell(&self, number: usize, column: &str) -> Option<String> {
+        let header = self.header.as_ref().filter(|_| number > 1)?;
+        header.cell(self.line(number)?, column)
     }
 
     /// The number of the line where `quote` begins; blanks count alike. Of several the one nearest

@@ -7,16 +7,24 @@ use crate::contract::Contract;
 
 /// CSV after RFC 4180: a header, a row each, then the document of each row.
 pub fn to_csv(contract: &Contract, table: &Table) -> String {
-    let names = contract.columns.iter().map(|column| column.name.as_str());
-    let mut text = csv_line(names.map(str::to_owned).chain(["sources".to_owned()]));
+    let mut lines = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    let mut write = |fields: Vec<String>| {
+        let written = lines.write_record(fields.into_iter().map(no_formula));
+        written.expect("memory takes records, and all have as many fields");
+    };
+    let names = contract.columns.iter().map(|column| column.name.clone());
+    write(names.chain(["sources".to_owned()]).collect());
     for row in table.rows() {
         let values = contract
             .columns
             .iter()
             .map(|column| shown(&table.get(row, &column.name)));
-        text.push_str(&csv_line(values.chain([table.sources(row).join("; ")])));
+        write(values.chain([table.sources(row).join("; ")]).collect());
     }
-    text
+    let bytes = lines.into_inner().expect("memory takes what is left");
+    String::from_utf8(bytes).expect("fields are text")
 }
 
 pub(super) fn shown(place: &Settled<'_>) -> String {
@@ -39,25 +47,13 @@ pub(super) fn shown(place: &Settled<'_>) -> String {
     }
 }
 
-fn csv_line(fields: impl Iterator<Item = String>) -> String {
-    let quoted = fields.map(|field| {
-        let needs_quotes = field.contains(['"', ',', '\n', '\r']);
-        // A spreadsheet must not take a value of a stranger for a formula.
-        let is_number = field.parse::<f64>().is_ok();
-        let field = if field.starts_with(['=', '+', '-', '@']) && !is_number {
-            format!("'{field}")
-        } else {
-            field
-        };
-        if needs_quotes {
-            format!("\"{}\"", field.replace('"', "\"\""))
-        } else {
-            field
-        }
-    });
-    let mut line = quoted.collect::<Vec<_>>().join(",");
-    line.push_str("\r\n");
-    line
+/// A spreadsheet must not take a value of a stranger for a formula.
+fn no_formula(field: String) -> String {
+    let is_number = field.parse::<f64>().is_ok();
+    match field.starts_with(['=', '+', '-', '@']) && !is_number {
+        true => format!("'{field}"),
+        false => field,
+    }
 }
 
 /// A Markdown table; each value is followed by the number of its quote below the table.

@@ -49,6 +49,22 @@ pub(super) fn naming(column: &str, line: &str) -> usize {
     }
 }
 
+/// The whole of a name of which the text is a part: `libxcb-render0` for `libxcb-render`. `None` where the line has the text
+/// as a name of its own, or not at all.
+pub(super) fn whole_name<'a>(text: &str, line: &'a str) -> Option<&'a str> {
+    let is_part = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
+    let around = |at: usize| {
+        let before = line[..at].trim_end_matches(is_part).len();
+        let rest = &line[at + text.len()..];
+        let behind = line.len() - rest.trim_start_matches(is_part).len();
+        line[before..behind].trim_end_matches(['.', '-', '+'])
+    };
+    let mut wholes = line.match_indices(text).map(|(at, _)| around(at));
+    let first = wholes.next()?;
+    let is_own = first == text || wholes.any(|whole| whole == text);
+    (!is_own && first.len() > text.len() && !text.is_empty()).then_some(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +102,24 @@ mod tests {
         );
         assert_eq!(whole_address("https://a.org", "at https://a.org."), None);
         assert_eq!(whole_address("https://a.org/", "b,https://a.org/,7"), None);
+    }
+
+    #[test]
+    fn a_name_is_taken_whole() {
+        let line = "Package: libxcb-render0";
+        assert_eq!(whole_name("libxcb-render", line), Some("libxcb-render0"));
+        assert_eq!(whole_name("xcb", line), Some("libxcb-render0"));
+        assert_eq!(whole_name("a.b", "it is a.b.c."), Some("a.b.c"));
+        for (text, line) in [
+            ("libxcb-render0", line),
+            ("serde", "serde-rs/serde"),
+            ("Halden", "# Halden Bridge"),
+            ("serde", "by serde."),
+            ("other", line),
+            ("", line),
+        ] {
+            assert_eq!(whole_name(text, line), None, "{text} in {line}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Rows as an agent hands them in, checked against the contract and the sources.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::spelling::{as_spelled, naming, whole_address};
+use super::spelling::{as_spelled, naming, whole_address, whole_name};
 use super::{Author, Cell, Evidence, display, row_key};
 use crate::contract::{Column, ColumnType, Contract, is_stated_in, normalise};
 use crate::documents::{Document, DocumentError, Documents};
@@ -312,11 +313,17 @@ impl Check<'_> {
             }
             (None, None) => return Err("give the line or a quote".to_owned()),
         };
-        let stated = spelled(column, value, &quote).map(|value| (value, line, quote.clone()));
+        // A row of a table says of a column what stands below its name, and nothing else.
+        let place = document.cell(line, &column.name);
+        let text = place.as_deref().unwrap_or(&quote);
+        let stated = spelled(column, value, text).map(|value| (value, line, quote.clone()));
         let Some((value, line, quote)) = stated.or_else(|| elsewhere(column, value, &document))
         else {
-            let shown = shortened(&quote, 80);
-            return Err(format!("not on line {line}: {shown}"));
+            let shown = shortened(text, 80);
+            return Err(match place {
+                Some(_) => format!("not on line {line}, where {} is {shown:?}", column.name),
+                None => format!("not on line {line}: {shown}"),
+            });
         };
         let evidence = Evidence {
             source: document.path.clone(),
@@ -328,10 +335,12 @@ impl Check<'_> {
     }
 }
 
-/// The value as `quote` spells it, if it states it: with its joints and case, and addresses as far as they go.
+/// The value as `quote` spells it, if it states it: with its joints and case, and addresses and the names of rows as far as
+/// they go.
 fn spelled(column: &Column, value: &Value, quote: &str) -> Option<Value> {
     let text = value.as_str().filter(|_| is_free_text(column));
     let found = text.and_then(|text| match quote.contains(text) {
+        true if column.is_key => whole_address(text, quote).or_else(|| whole_name(text, quote)),
         true => whole_address(text, quote),
         false => as_spelled(text, quote),
     });
@@ -352,13 +361,17 @@ fn elsewhere(
     if text.len() < LEAST_LOOKED_UP || document.byte_count() > MOST_SEARCHED {
         return None;
     }
-    let lines = (1..=document.line_count())
-        .filter_map(|number| Some((number, document.line(number)?.trim())));
-    let mut places = lines.filter(|(_, line)| is_stated_in(column, value, line));
-    let (Some((number, line)), None) = (places.next(), places.next()) else {
+    let said = |number| {
+        let cell = document.cell(number, &column.name).map(Cow::Owned);
+        cell.or_else(|| document.line(number).map(Cow::Borrowed))
+    };
+    let lines = (1..=document.line_count()).filter_map(|number| Some((number, said(number)?)));
+    let mut places = lines.filter(|(_, text)| is_stated_in(column, value, text));
+    let (Some((number, text)), None) = (places.next(), places.next()) else {
         return None;
     };
-    Some((spelled(column, value, line)?, number, line.to_owned()))
+    let line = document.line(number)?.trim();
+    Some((spelled(column, value, &text)?, number, line.to_owned()))
 }
 
 /// Whether the column takes texts as sources spell them.
@@ -579,6 +592,34 @@ mod tests {
             "license": {"value": "anyhow", "line": 1},
         }]));
         assert_eq!(both.problems.len(), 0);
+    }
+
+    /// In a row of CSV a value counts below the name of its own column alone; the quote stays the line of the file.
+    #[test]
+    fn a_cell_of_csv_is_below_its_columns_name() {
+        let columns = parse_columns("name*, height:integer, note").unwrap();
+        let text = "light,height,built,note\nArholm,31,1871,\"grey, \"\"old\"\"\"\n";
+        let document = Document::new("a.csv", "h".to_owned(), text.to_owned());
+        let author = Author::User;
+        let row = json!({
+            "name": {"value": "Arholm", "line": 2},
+            "height": {"value": 1871, "line": 2},
+            "note": {"value": "grey, \"old\"", "line": 2},
+        });
+        let submission = submit(
+            &Contract::new(columns).unwrap(),
+            &One(Arc::new(document)),
+            &json!({"source": "a.csv", "rows": [row]}),
+            &author,
+            &[],
+            &|_, _| false,
+        );
+        assert_eq!(
+            submission.text(),
+            "ok: arholm, 2 values\narholm.height: not on line 2, where height is \"31\""
+        );
+        let evidence = submission.accepted[1].evidence.as_ref().unwrap();
+        assert_eq!(evidence.quote, "Arholm,31,1871,\"grey, \"\"old\"\"\"");
     }
 
     #[test]

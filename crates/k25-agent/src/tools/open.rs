@@ -1,5 +1,6 @@
 //! `open`: a folder's entries, or a document's lines with their numbers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub struct OpenLimits {
     pub lines: usize,
     /// Bytes of a document.
     pub bytes: usize,
-    /// Bytes of one line; the rest of it is cut off.
+    /// Bytes of one line; the rest of it is cut off. A row of CSV may have half of `bytes`.
     pub line_bytes: usize,
     /// Entries of a folder.
     pub entries: usize,
@@ -85,8 +86,13 @@ impl Open {
         }
         let mut body = String::new();
         let mut number = first;
-        while let Some(line) = document.line(number) {
-            let line = format!("\n{number}: {}", shortened(line, self.limits.line_bytes));
+        while let Some(line) = document.shown(number) {
+            let most = match line {
+                Cow::Borrowed(_) => self.limits.line_bytes,
+                // A row that is cut off loses columns.
+                Cow::Owned(_) => self.limits.bytes / 2,
+            };
+            let line = format!("\n{number}: {}", shortened(&line, most));
             let is_full =
                 number - first >= self.limits.lines || body.len() + line.len() > self.limits.bytes;
             if is_full && number > first {
@@ -166,6 +172,17 @@ mod tests {
             open.open(".", 1).unwrap(),
             "3 entries\na.txt\nempty.txt\nlong.txt"
         );
+        std::fs::write(
+            dir.path().join("t.csv"),
+            "name,since\nArholm,1871\nBirkvik,\n",
+        )
+        .unwrap();
+        let documents = Arc::new(Documents::open(dir.path()).unwrap());
+        let table = Open::new(documents, OpenLimits::SMALL)
+            .open("t.csv", 2)
+            .unwrap();
+        let rows = "\n2: {\"name\": \"Arholm\", \"since\": \"1871\"}\n3: {\"name\": \"Birkvik\", \"since\": null}";
+        assert_eq!(table, format!("t.csv · 3 lines{rows}"));
         let error = open.open("a.txt", 99).unwrap_err();
         assert_eq!(error.message, "a.txt has 70 lines");
         assert!(open.open("b.txt", 1).is_err());
