@@ -46,10 +46,8 @@ impl Score {
 pub struct TableScore {
     /// Cells of all rows that there are: the value, or that it is not stated.
     pub cells: Score,
-    /// Those of documents in forms that training shows.
-    pub known_forms: Score,
-    /// Those of the others.
-    pub new_forms: Score,
+    /// The same, by the form of their document.
+    pub by_form: BTreeMap<Form, Score>,
     /// Rows found of those that there are.
     pub rows: Score,
     /// Rows that no document has.
@@ -242,6 +240,24 @@ fn runtime() -> Result<tokio::runtime::Runtime, TrainError> {
 }
 
 impl TableScore {
+    /// Cells of documents in forms that training shows.
+    pub fn known_forms(&self) -> Score {
+        self.of_forms(|form| !Form::HELD_OUT.contains(form))
+    }
+
+    /// Cells of documents in the others.
+    pub fn new_forms(&self) -> Score {
+        self.of_forms(|form| Form::HELD_OUT.contains(form))
+    }
+
+    fn of_forms(&self, counts: impl Fn(&Form) -> bool) -> Score {
+        let scores = self.by_form.iter().filter(|(form, _)| counts(form));
+        scores.fold(Score::default(), |sum, (_, score)| Score {
+            right: sum.right + score.right,
+            all: sum.all + score.all,
+        })
+    }
+
     fn fault(&mut self, text: String) {
         if self.faults.len() < SHOWN_FAULTS {
             self.faults.push(text);
@@ -282,9 +298,8 @@ impl TableScore {
         let key = name.to_lowercase();
         let is_there = state.table.rows().any(|row| row == key);
         self.rows.add(is_there);
-        let is_new = Form::HELD_OUT
-            .iter()
-            .any(|form| path.ends_with(&format!(".{}", form.extension())));
+        let of_form = self.by_form.entry(folder.form).or_default();
+        let mut faults = Vec::new();
         for (column, stated) in folder.columns.iter().zip(row) {
             let settled = state.table.get(&key, column);
             let shown = settled
@@ -300,19 +315,15 @@ impl TableScore {
                 None => is_there && settled.status == CellStatus::NotStated,
             };
             self.cells.add(is_right);
-            let of_form = if is_new {
-                &mut self.new_forms
-            } else {
-                &mut self.known_forms
-            };
             of_form.add(is_right);
             if !is_right {
-                self.fault(format!(
+                faults.push(format!(
                     "{index} {path} {name}.{column}: {expected:?}, not {shown:?} ({:?})",
                     settled.status
                 ));
             }
         }
+        faults.into_iter().for_each(|fault| self.fault(fault));
     }
 }
 
@@ -369,7 +380,7 @@ mod tests {
             let run = runtime.block_on(played).expect("a run");
             score.judge(index, &stage.folder, &run);
         }
-        assert!(score.cells.all > 100 && score.known_forms.all > 0 && score.new_forms.all > 0);
+        assert!(score.cells.all > 100 && score.known_forms().all > 0 && score.new_forms().all > 0);
         assert_eq!(score.cells.right, score.cells.all, "{:#?}", score.faults);
         assert_eq!((score.rows.right, score.invented_rows), (score.rows.all, 0));
         assert_eq!(score.calls.right, score.calls.all);

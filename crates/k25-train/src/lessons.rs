@@ -61,20 +61,20 @@ pub struct Lesson {
 /// What a model says where a document does not answer.
 pub const NOT_FOUND: &str = "not found";
 
-/// Most questions about a document after the first.
-const MOST_FURTHER: usize = 7;
+/// Most questions about a document after the first. Which value of which subject is learned from many of them for each document.
+const MOST_FURTHER: usize = 20;
 
 /// How often each kind comes, in hundredths.
 const PARTS: [(LessonKind, usize); 9] = [
-    (LessonKind::Rows, 42),
-    (LessonKind::Lookup, 20),
-    (LessonKind::NotFound, 5),
-    (LessonKind::Rewrite, 8),
+    (LessonKind::Rows, 8),
+    (LessonKind::Lookup, 30),
+    (LessonKind::NotFound, 4),
+    (LessonKind::Rewrite, 4),
     (LessonKind::Reverse, 5),
-    (LessonKind::Compare, 6),
-    (LessonKind::Arithmetic, 8),
-    (LessonKind::ArithmeticInstant, 3),
-    (LessonKind::Beyond, 3),
+    (LessonKind::Compare, 12),
+    (LessonKind::Arithmetic, 28),
+    (LessonKind::ArithmeticInstant, 5),
+    (LessonKind::Beyond, 4),
 ];
 
 impl Lesson {
@@ -203,8 +203,19 @@ fn asked(random: &mut Random, split: Split, table: &Table, question: &str) -> St
     }
 }
 
+/// How many ways there are to ask for a value.
+const WORDINGS: usize = 5;
+/// The shortest of them.
+const SHORT: usize = 2;
+
 /// A question about one value of a table, and its answer; about a key that is not there if it is `missing`.
-fn one_value(random: &mut Random, split: Split, table: &Table, missing: bool) -> (String, String) {
+fn one_value(
+    random: &mut Random,
+    split: Split,
+    table: &Table,
+    missing: bool,
+    wording: usize,
+) -> (String, String) {
     let (subject, key) = (
         random.below(table.subjects.len()),
         random.below(table.keys.len()),
@@ -215,7 +226,7 @@ fn one_value(random: &mut Random, split: Split, table: &Table, missing: bool) ->
         false => table.keys[key].0.clone(),
     };
     let spoken = asked_key.replace('_', " ");
-    let question = match random.below(5) {
+    let question = match wording {
         0 => format!("What is the {spoken} of {name}?"),
         1 => format!("Give me the {spoken} of {name}."),
         2 => format!("{name}: {asked_key}?"),
@@ -232,11 +243,17 @@ fn one_value(random: &mut Random, split: Split, table: &Table, missing: bool) ->
 /// Questions about a document, the first of them with it.
 fn lookup(random: &mut Random, split: Split, missing: bool) -> Lesson {
     let table = some_table(random, split);
-    let (question, answer) = one_value(random, split, &table, missing);
+    let wording = random.below(WORDINGS);
+    let (question, answer) = one_value(random, split, &table, missing, wording);
     let question = asked(random, split, &table, &question);
+    let all_short = random.chance(0.5);
     let more = (0..random.below(MOST_FURTHER + 1)).map(|_| {
         let missing = random.chance(0.15);
-        one_value(random, split, &table, missing)
+        let wording = match all_short {
+            true => SHORT,
+            false => random.below(WORDINGS),
+        };
+        one_value(random, split, &table, missing, wording)
     });
     Lesson {
         kind: if missing {
@@ -348,26 +365,16 @@ fn compare(random: &mut Random, split: Split) -> Lesson {
     }
 }
 
+/// Largest number of an arithmetic lesson: each single step is one that can be known, a whole chain is not.
+const LARGEST: i64 = 99;
+
 /// A chain of operations from left to right, each result written down.
 fn arithmetic(random: &mut Random, kind: LessonKind) -> Lesson {
-    let mut total = random.between(2, 99);
+    let mut total = random.between(2, LARGEST);
     let mut expression = total.to_string();
     let mut steps = Vec::new();
-    for _ in 0..random.between(2, 4) {
-        let (sign, operand, result) = match random.below(3) {
-            0 => {
-                let operand = random.between(2, 99);
-                ("+", operand, total + operand)
-            }
-            1 => {
-                let operand = random.between(1, total.max(2) - 1);
-                ("-", operand, total - operand)
-            }
-            _ => {
-                let operand = random.between(2, 9);
-                ("*", operand, total * operand)
-            }
-        };
+    for _ in 0..random.between(3, 6) {
+        let (sign, operand, result) = operation(random, total);
         steps.push(format!("{total} {sign} {operand} = {result}"));
         let _ = write!(expression, " {sign} {operand}");
         total = result;
@@ -383,6 +390,21 @@ fn arithmetic(random: &mut Random, kind: LessonKind) -> Lesson {
         reasoning: (kind == LessonKind::Arithmetic).then(|| steps.join("; ")),
         answer: total.to_string(),
         more: Vec::new(),
+    }
+}
+
+/// A sign, a number of one digit and the result, which is within the numbers of the lesson.
+fn operation(random: &mut Random, total: i64) -> (&'static str, i64, i64) {
+    loop {
+        let operand = random.between(1, 9);
+        let (sign, result) = match random.below(3) {
+            0 => ("+", total + operand),
+            1 => ("-", total - operand),
+            _ => ("*", total * operand),
+        };
+        if (0..=LARGEST).contains(&result) && (sign, operand) != ("*", 1) {
+            return (sign, operand, result);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod folder;
 mod form;
+mod marks;
 mod page;
 mod value;
 mod words;

@@ -491,27 +491,23 @@ fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
         writeln!(stdout, "{}", row(name, *score))?;
     }
     for (who, score) in [("sub-agents", &subagents), ("swarms", &swarms)] {
-        writeln!(stdout, "{}", row(&format!("{who}: cells"), score.cells))?;
+        let parts = [
+            ("cells", score.cells),
+            ("cells, known forms", score.known_forms()),
+            ("cells, new forms", score.new_forms()),
+            ("rows found", score.rows),
+            ("valid tool calls", score.calls),
+            ("runs that ended", score.ended),
+        ];
+        for (what, part) in parts {
+            writeln!(stdout, "{}", row(&format!("{who}: {what}"), part))?;
+        }
+    }
+    for (form, score) in &subagents.by_form {
         writeln!(
             stdout,
             "{}",
-            row(&format!("{who}: cells, known forms"), score.known_forms)
-        )?;
-        writeln!(
-            stdout,
-            "{}",
-            row(&format!("{who}: cells, new forms"), score.new_forms)
-        )?;
-        writeln!(stdout, "{}", row(&format!("{who}: rows found"), score.rows))?;
-        writeln!(
-            stdout,
-            "{}",
-            row(&format!("{who}: valid tool calls"), score.calls)
-        )?;
-        writeln!(
-            stdout,
-            "{}",
-            row(&format!("{who}: runs that ended"), score.ended)
+            row(&format!("sub-agents: cells, {}", form.name()), *score)
         )?;
     }
     Ok(Outcome::Done)
@@ -531,7 +527,9 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
             args.file.display()
         );
     }
-    let part = args.file.with_extension("part");
+    // The whole name stays, so that two files of one stem can be written at once.
+    let mut part = args.file.clone().into_os_string();
+    part.push(".part");
     let mut file = BufWriter::new(File::create(&part).with_context(show)?);
     if args.pieces.is_some() && args.kind != LessonSet::Copies {
         bail!("--pieces is for --kind copies\n  hint: leave it away");

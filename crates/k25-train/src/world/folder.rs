@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::marks::{COLON, Marks};
 use super::page::{Field, Page, Record, Stated, Style};
 use super::value::capitalized;
 use super::words::{Words, phrase};
@@ -28,6 +29,8 @@ pub struct Folder {
     pub question: String,
     /// The file in each entry that the question names.
     pub named_file: Option<String>,
+    /// The form of the documents that have records.
+    pub form: Form,
     /// Documents by path.
     pub papers: BTreeMap<String, Paper>,
     /// For each entry at the top the document in it that a reader wants; itself where it is a document.
@@ -61,15 +64,6 @@ const OTHER_FILES: [&str; 8] = [
     "tests/basic.txt",
     "build.sh",
     "TODO",
-];
-/// Around the key of an item in a Markdown list.
-const LIST_MARKS: [(&str, &str); 6] = [
-    ("- **", "**: "),
-    ("- **", "**: "),
-    ("* **", ":** "),
-    ("- ", ": "),
-    ("**", "**: "),
-    ("- `", "`: "),
 ];
 /// Keys of sections behind a record; they mislead.
 const TAIL_SECTIONS: [&str; 6] = [
@@ -115,6 +109,9 @@ const NEEDS: [&str; 10] = [
 /// Lines of distraction up to which documents are little more than their records.
 const LITTLE_NOISE: usize = 6;
 
+/// Most rows of a document whose form is a table, where its folder has one record in most documents.
+const TABLE_ROWS: usize = 12;
+
 /// What one folder's records have in common.
 struct Plan {
     split: Split,
@@ -125,7 +122,47 @@ struct Plan {
     asked: Vec<usize>,
     name_key: Vec<String>,
     name_first: bool,
+    naming: Naming,
     noise: usize,
+}
+
+/// What records and their files are called. A reader who takes a name from a path is wrong more often than right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// The file as the record.
+    Alike,
+    /// Records have words with capitals, which the file's name has with hyphens.
+    Titles,
+    /// Files have names that say nothing of the record.
+    Apart,
+}
+
+impl Naming {
+    fn draw(random: &mut Random) -> Self {
+        match random.below(10) {
+            0..4 => Self::Alike,
+            4..7 => Self::Titles,
+            _ => Self::Apart,
+        }
+    }
+
+    fn record(self, random: &mut Random, words: &mut Words) -> String {
+        match self {
+            Self::Titles => words.title(random),
+            _ => words.name(random),
+        }
+    }
+
+    fn entry(self, random: &mut Random, words: &mut Words, record: &str) -> String {
+        match self {
+            Self::Alike => record.to_owned(),
+            Self::Titles => record.to_lowercase().replace(' ', "-"),
+            Self::Apart => match random.chance(0.5) {
+                true => words.different(random),
+                false => format!("{}-{:03}", words.different(random), random.below(300)),
+            },
+        }
+    }
 }
 
 impl Folder {
@@ -150,12 +187,16 @@ impl Folder {
             question: String::new(),
             noun,
             named_file,
+            form: plan.style.form,
             papers: BTreeMap::new(),
             wanted: BTreeMap::new(),
         };
         folder.question = folder.ask(random);
         while folder.wanted.len() < size.entries {
             let records = match size.records {
+                1 if plan.is_long_table() && layout >= 5 && random.chance(0.7) => {
+                    2 + random.below(TABLE_ROWS - 1)
+                }
                 1 => 1,
                 most if layout >= 5 && random.chance(0.5) => 2 + random.below(most - 1),
                 _ => 1,
@@ -163,7 +204,7 @@ impl Folder {
             let records: Vec<Record> = (0..records)
                 .map(|_| plan.record(random, &mut words))
                 .collect();
-            let mut entry = records[0].name.clone();
+            let mut entry = plan.naming.entry(random, &mut words, &records[0].name);
             if random.chance(0.3) && layout < 5 {
                 entry = format!("{entry}-{}", ValueKind::Version.draw(random, split));
             }
@@ -262,11 +303,11 @@ impl Plan {
             .collect();
         let mut order: Vec<usize> = (0..count).collect();
         random.shuffle(&mut order);
-        let name_key = match random.below(10) {
-            0..5 => "name".to_owned(),
-            5 | 6 => noun.to_owned(),
-            7 => "title".to_owned(),
-            8 => "id".to_owned(),
+        let name_key = match random.below(20) {
+            0..8 => "name".to_owned(),
+            8..13 => noun.to_owned(),
+            13..16 => "title".to_owned(),
+            16 => "id".to_owned(),
             _ => words.different(random),
         };
         let style = style(random, split, words, noun, form, size.noise);
@@ -277,8 +318,15 @@ impl Plan {
             asked: order[..asked].to_vec(),
             name_key: vec![name_key],
             name_first: random.chance(0.7),
+            naming: Naming::draw(random),
             noise: size.noise,
         }
+    }
+
+    /// Whether a document of this form has a row per record, and more than a few of them.
+    fn is_long_table(&self) -> bool {
+        use Form::{Csv, JsonLines, MarkdownTable};
+        self.noise > LITTLE_NOISE && matches!(self.style.form, Csv | JsonLines | MarkdownTable)
     }
 
     /// The columns as they are asked for: mostly spelled as the documents spell them.
@@ -300,7 +348,7 @@ impl Plan {
     }
 
     fn record(&self, random: &mut Random, words: &mut Words) -> Record {
-        let name = words.name(random);
+        let name = self.naming.record(random, words);
         let is_table = matches!(self.style.form, Form::Csv);
         let mut fields: Vec<Field> = Vec::new();
         for (index, (key, kind)) in self.keys.iter().enumerate() {
@@ -431,18 +479,19 @@ fn style(
     form: Form,
     noise: usize,
 ) -> Style {
-    use Form::{Csv, Json, JsonLines, MarkdownList, MarkdownTable, Prose, Records, Yaml};
-    let spaced = matches!(form, Records | MarkdownList | MarkdownTable | Csv);
+    use Form::{Csv, Json, JsonLines, MarkdownList, MarkdownTable, Marked, Prose, Records, Yaml};
+    let spaced = matches!(form, Records | Marked | MarkdownList | MarkdownTable | Csv);
     let marks = match form {
-        MarkdownList => *random.pick(&LIST_MARKS),
-        Records if random.chance(0.2) => *random.pick(&[("", " = "), ("", " : "), ("- ", ": ")]),
-        _ => ("", ": "),
+        MarkdownList => Marks::of_list(random),
+        Records => Marks::of_records(random),
+        Marked => Marks::any(random),
+        _ => COLON,
     };
     let absent: &[&'static str] = match form {
         Json | JsonLines => &["null", "null", "\"\""],
         Yaml => &["", "~", "null"],
         Csv | MarkdownTable => &["-", "n/a", "unknown", "—"],
-        Records | MarkdownList => &["-", "n/a", "", "unknown"],
+        Records | Marked | MarkdownList => &["-", "n/a", "", "unknown"],
         _ => &[],
     };
     Style {
@@ -484,13 +533,18 @@ fn section(random: &mut Random, noun: &str, form: Form) -> String {
 fn head(random: &mut Random, split: Split, form: Form, noise: usize) -> Vec<String> {
     let mark = match form {
         Form::Toml | Form::Yaml | Form::Ini => "# ",
+        Form::Marked => random.pick::<&str>(&["# ", "// ", "; ", "-- ", "% "]),
         Form::Records | Form::Prose => "",
         _ => return Vec::new(),
     };
     if random.chance(0.5) {
         return Vec::new();
     }
-    let mut lines: Vec<String> = (0..random.below(noise + 1))
+    let count = match random.chance(0.3) {
+        true => 1 + random.below(2),
+        false => random.below(noise + 1),
+    };
+    let mut lines: Vec<String> = (0..count)
         .map(|_| format!("{mark}{}", phrase(random, split, 4, 12)))
         .collect();
     if !lines.is_empty() {

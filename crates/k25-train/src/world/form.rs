@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use super::marks::Marks;
 use super::value::capitalized;
 use super::{Split, Table, Value};
 use crate::random::Random;
 
 /// A form of document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Form {
     /// `[subject]` and `key = "value"`.
     Toml,
@@ -27,6 +29,10 @@ pub enum Form {
     Prose,
     /// An object per line.
     JsonLines,
+    /// An element per value.
+    Xml,
+    /// A line per value, with any marks around key and value.
+    Marked,
     /// `[subject]` and `key=value`; held out of training.
     Ini,
     /// A definition list; held out of training.
@@ -37,7 +43,7 @@ pub enum Form {
 
 impl Form {
     /// Forms that both splits have.
-    pub const TRAINED: [Self; 9] = [
+    pub const TRAINED: [Self; 12] = [
         Self::Toml,
         Self::Yaml,
         Self::Json,
@@ -47,6 +53,10 @@ impl Form {
         Self::Csv,
         Self::Prose,
         Self::JsonLines,
+        Self::Xml,
+        // Twice: it is many forms.
+        Self::Marked,
+        Self::Marked,
     ];
 
     /// Forms that only the held-out split has.
@@ -57,6 +67,26 @@ impl Form {
         match split {
             Split::HeldOut if random.chance(0.5) => *random.pick(&Self::HELD_OUT),
             _ => *random.pick(&Self::TRAINED),
+        }
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Toml => "TOML",
+            Self::Yaml => "YAML",
+            Self::Json => "JSON",
+            Self::JsonLines => "JSON lines",
+            Self::Records => "records",
+            Self::MarkdownList => "Markdown lists",
+            Self::MarkdownTable => "Markdown tables",
+            Self::Csv => "CSV",
+            Self::Prose => "prose",
+            Self::Xml => "XML",
+            Self::Marked => "lines with any marks",
+            Self::Ini => "INI",
+            Self::Html => "HTML",
+            Self::Arrows => "arrows",
         }
     }
 
@@ -71,6 +101,8 @@ impl Form {
             Self::Csv => "csv",
             Self::Ini => "ini",
             Self::Html => "html",
+            Self::Xml => "xml",
+            Self::Marked => "conf",
             Self::Records | Self::Prose | Self::Arrows => "txt",
         }
     }
@@ -78,6 +110,7 @@ impl Form {
     /// Writes a table down.
     pub fn write(self, random: &mut Random, table: &Table) -> String {
         let mut text = String::new();
+        let marks = Marks::any(random);
         self.head(table, &mut text);
         for (index, subject) in table.subjects.iter().enumerate() {
             let last = index + 1 == table.subjects.len();
@@ -87,7 +120,7 @@ impl Form {
                 .map(|(key, _)| key.as_str())
                 .zip(&table.values[index])
                 .collect();
-            self.subject(random, subject, &values, last, &mut text);
+            self.subject(random, marks, subject, &values, last, &mut text);
         }
         self.foot(&mut text);
         text
@@ -97,6 +130,7 @@ impl Form {
         let keys: Vec<&str> = table.keys.iter().map(|(key, _)| key.as_str()).collect();
         match self {
             Self::Json => text.push_str("{\n"),
+            Self::Xml => text.push_str("<list>\n"),
             Self::MarkdownTable => {
                 let _ = writeln!(text, "| {} | {} |", table.noun, keys.join(" | "));
                 let _ = writeln!(text, "|{}", "---|".repeat(keys.len() + 1));
@@ -112,14 +146,17 @@ impl Form {
     }
 
     fn foot(self, text: &mut String) {
-        if self == Self::Json {
-            text.push_str("}\n");
+        match self {
+            Self::Json => text.push_str("}\n"),
+            Self::Xml => text.push_str("</list>\n"),
+            _ => {}
         }
     }
 
     fn subject(
         self,
         random: &mut Random,
+        marks: Marks,
         subject: &str,
         values: &[(&str, &Value)],
         last: bool,
@@ -157,6 +194,15 @@ impl Form {
             Self::MarkdownTable => writeln!(text, "| {subject} | {} |", joined(values, " | ")),
             Self::Csv => writeln!(text, "{subject},{}", joined(values, ",")),
             Self::Prose => writeln!(text, "{}", prose(random, subject, values)),
+            Self::Xml => writeln!(
+                text,
+                "  <entry id=\"{subject}\">\n{}  </entry>",
+                lines(values, |k, v| format!(
+                    "    <{k}>{}</{k}>",
+                    xml(&v.to_string())
+                ))
+            ),
+            Self::Marked => writeln!(text, "{}", marked(marks, subject, values)),
             Self::Ini => writeln!(
                 text,
                 "[{subject}]\n{}",
@@ -183,6 +229,16 @@ fn lines(values: &[(&str, &Value)], line: impl Fn(&str, &Value) -> String) -> St
         .collect()
 }
 
+/// The lines of a subject, below its name where they do not begin with it.
+fn marked(marks: Marks, subject: &str, values: &[(&str, &Value)]) -> String {
+    let (before, after) = marks.heading.unwrap_or_default();
+    let heading = match marks.owner {
+        Some(_) => String::new(),
+        None => format!("{before}{subject}{after}\n"),
+    };
+    heading + &lines(values, |k, v| marks.line(subject, k, &v.to_string()))
+}
+
 fn joined(values: &[(&str, &Value)], between: &str) -> String {
     let values: Vec<String> = values.iter().map(|(_, value)| value.to_string()).collect();
     values.join(between)
@@ -207,6 +263,14 @@ fn yaml(value: &Value) -> String {
     match value {
         Value::Text(text) if text.contains(':') => format!("\"{text}\""),
         other => other.to_string(),
+    }
+}
+
+/// The content of an element. Text with angles stays readable as it is.
+pub(super) fn xml(text: &str) -> String {
+    match text.contains(['<', '>', '&']) {
+        true => format!("<![CDATA[{text}]]>"),
+        false => text.to_owned(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Records written down line by line, with the line of every value known.
 
 use super::Form;
+use super::form::xml;
+use super::marks::Marks;
 use super::value::capitalized;
 use crate::random::Random;
 
@@ -68,8 +70,8 @@ pub struct Style {
     pub separator: char,
     /// Whether lists stay on one line.
     pub flat_lists: bool,
-    /// Around a key at the beginning of a line, where a form leaves that open.
-    pub marks: (&'static str, &'static str),
+    /// Around keys and values, where a form leaves that open.
+    pub marks: Marks,
     /// The key of the object that everything lies in, where a form has objects.
     pub wrapper: Option<String>,
     /// The heading of the section that holds the record, where a form has sections.
@@ -81,6 +83,17 @@ pub struct Style {
 }
 
 impl Style {
+    /// Around the name on a line above the fields, where it stands there.
+    fn heading(&self, many: bool) -> Option<(&'static str, &'static str)> {
+        match self.form {
+            Form::MarkdownList if many => Some(("## ", "")),
+            Form::MarkdownList => Some(("# ", "")),
+            Form::Html => Some(("<h2>", "</h2>")),
+            Form::Marked => self.marks.heading,
+            _ => None,
+        }
+    }
+
     fn key(&self, field: &Field) -> String {
         let is_capital = |at: usize| self.capitals || (self.joint.is_empty() && at > 0);
         let words = field.key.iter().enumerate();
@@ -259,23 +272,16 @@ impl Page {
         random: &mut Random,
     ) {
         let name_at = record.name_at();
+        let heading = style.heading(many);
+        if let (Some((before, after)), Some(at)) = (heading, name_at) {
+            self.line(&format!("{before}{}{after}", record.name));
+            self.state(index, &record.fields[at]);
+        }
         match style.form {
-            Form::MarkdownList => {
-                let mark = if many { "##" } else { "#" };
-                self.line(&format!("{mark} {}", record.name));
-                if let Some(at) = name_at {
-                    self.state(index, &record.fields[at]);
-                }
-                self.line("");
-            }
+            Form::MarkdownList => self.line(""),
+            Form::Xml => self.line(&format!("<{}>", style.section)),
             Form::Toml | Form::Ini if many => self.line(&format!("[[{}]]", style.section)),
             Form::Toml | Form::Ini => self.line(&format!("[{}]", style.section)),
-            Form::Html => {
-                self.line(&format!("<h2>{}</h2>", record.name));
-                if let Some(at) = name_at {
-                    self.state(index, &record.fields[at]);
-                }
-            }
             Form::Yaml if index == 0 => {
                 if let Some(key) = &style.wrapper {
                     self.line(&format!("{key}{}:", if many { "s" } else { "" }));
@@ -287,8 +293,7 @@ impl Page {
         }
         let mut first = true;
         for (at, field) in record.fields.iter().enumerate() {
-            let is_heading =
-                Some(at) == name_at && matches!(style.form, Form::MarkdownList | Form::Html);
+            let is_heading = Some(at) == name_at && heading.is_some();
             if !style.shows(field) || is_heading {
                 continue;
             }
@@ -297,8 +302,10 @@ impl Page {
             self.under(style, field);
             first = false;
         }
-        if style.form != Form::Yaml {
-            self.line("");
+        match style.form {
+            Form::Yaml => {}
+            Form::Xml => self.line(&format!("</{}>", style.section)),
+            _ => self.line(""),
         }
     }
 
@@ -306,7 +313,6 @@ impl Page {
     fn field(&mut self, style: &Style, field: &Field, name: &str, opens: Option<bool>) {
         let key = style.key(field);
         let plain = style.plain(field);
-        let (before, after) = style.marks;
         let text = match style.form {
             Form::Toml if !field.under.is_empty() => format!("{key} = \"\"\""),
             Form::Toml if field.values.len() > 1 && !style.flat_lists => {
@@ -339,7 +345,8 @@ impl Page {
             Form::Ini => format!("{key}={plain}"),
             Form::Html => format!("<p>{key}: {plain}</p>"),
             Form::Arrows => format!("{name} / {key} -> {plain}"),
-            _ => format!("{before}{key}{after}{plain}"),
+            Form::Xml => format!("  <{key}>{}</{key}>", xml(&plain)),
+            _ => style.marks.line(name, &key, &plain),
         };
         self.line(text.trim_end());
     }

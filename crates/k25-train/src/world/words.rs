@@ -481,6 +481,24 @@ impl Words {
         noun
     }
 
+    /// Two to four words with capitals that no other title has.
+    pub fn title(&mut self, random: &mut Random) -> String {
+        loop {
+            let words = (0..random.between(2, 4)).map(|at| {
+                let word = Self::word(random, self.split);
+                match at == 0 || random.chance(0.7) {
+                    true => super::value::capitalized(&word),
+                    false => word,
+                }
+            });
+            let title = words.collect::<Vec<_>>().join(" ");
+            if !self.used.contains(&title) {
+                self.used.push(title.clone());
+                return title;
+            }
+        }
+    }
+
     /// A name that this maker has not made before, as packages and products have them.
     pub fn name(&mut self, random: &mut Random) -> String {
         loop {
@@ -499,6 +517,7 @@ impl Words {
             0 | 1 => format!("{word}-{}", Self::word(random, split)),
             2 | 3 => format!("{word}_{}", Self::word(random, split)),
             4 => format!("{word}{}", random.between(1, 99)),
+            6 if random.chance(0.5) => format!("{word}.{}", Self::word(random, split)),
             5 => {
                 let [first, last] = [(); 2].map(|()| Self::word(random, split));
                 format!("{first}-{word}-{last}")

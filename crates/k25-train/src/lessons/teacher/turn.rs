@@ -1,0 +1,448 @@
+//! What a good model does next: as the one who defines the table, as orchestrator, as sub-agent, alone, or asked in words.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::thread::{Done, Thread, not_opened};
+use crate::lessons::BEYOND;
+use crate::lessons::rows::cells;
+use crate::random::Random;
+use crate::world::{Folder, Stated};
+
+/// Tasks that an orchestrator gives out in one turn.
+const WIDTH: usize = 20;
+/// Rows that are handed in with one call.
+const ROWS_PER_CALL: usize = 6;
+/// Beginnings of paths that lead nowhere.
+const NOWHERE: [&str; 4] = ["docs/", "./files/", "data/", "the "];
+/// Windows of a document that are read before a value counts as not stated.
+const WINDOWS: usize = 2;
+
+/// Whether a value stands in the first `end` lines.
+fn is_seen(stated: &Option<Stated>, end: usize) -> bool {
+    stated.as_ref().is_some_and(|stated| stated.line <= end)
+}
+
+/// One answer to be found.
+pub(super) struct Turn<'a> {
+    pub(super) folder: &'a Folder,
+    pub(super) thread: &'a Thread<'a>,
+    /// Whether a mistake is due.
+    pub(super) errs: bool,
+    /// Whether one was made.
+    pub(super) erred: bool,
+}
+
+impl Turn<'_> {
+    pub(super) fn answer(&self, random: &mut Random) -> Answer {
+        let thread = self.thread;
+        if thread.has("define_table") {
+            self.define_table()
+        } else if thread.has("assign_task") {
+            self.orchestrate()
+        } else if !thread.has("submit_rows") {
+            self.reply()
+        } else if thread.user == self.folder.question {
+            self.alone()
+        } else {
+            self.subagent(random)
+        }
+    }
+
+    fn define_table(&self) -> Answer {
+        let asks = |column: &String| self.folder.question.contains(column.as_str());
+        if !self.folder.columns[1..].iter().all(asks) {
+            return Answer::text(BEYOND);
+        }
+        let columns = self
+            .folder
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, name)| match index {
+                0 => json!({"name": name, "key": true}),
+                _ => json!({"name": name}),
+            });
+        Answer::call(
+            "define_table",
+            json!({"columns": columns.collect::<Vec<_>>()}),
+        )
+    }
+
+    /// The entries at the top as far as a conversation shows them, and where their list goes on.
+    fn entries(&self) -> Option<(Vec<String>, Option<u64>)> {
+        if let Some(note) = self
+            .thread
+            .notes
+            .iter()
+            .rev()
+            .find_map(|note| not_opened(note))
+        {
+            return Some((note, None));
+        }
+        let lists: Vec<&Done<'_>> = self
+            .thread
+            .done
+            .iter()
+            .filter(|done| done.is("open", "path", "."))
+            .collect();
+        let last = lists.last()?;
+        let lines = lists.iter().flat_map(|list| list.result.lines().skip(1));
+        let entries = lines.filter(|line| !line.starts_with("more from"));
+        let entries = entries
+            .map(|line| line.split(" (").next().unwrap_or(line).to_owned())
+            .collect();
+        let more = last
+            .result
+            .lines()
+            .last()
+            .and_then(|line| line.strip_prefix("more from line "));
+        Some((entries, more.and_then(|line| line.parse().ok())))
+    }
+
+    fn orchestrate(&self) -> Answer {
+        let thread = self.thread;
+        if thread.notes.is_empty() || thread.nudge.is_some_and(|note| not_opened(note).is_none()) {
+            let Some((entries, more)) = self.entries() else {
+                return Answer::call("open", json!({"path": "."}));
+            };
+            if let Some(line) = more
+                && self.pattern(&entries).is_none()
+            {
+                return Answer::call("open", json!({"path": ".", "line": line}));
+            }
+        }
+        let reader = format!("{}-reader", self.folder.noun);
+        if !thread
+            .done
+            .iter()
+            .any(|done| done.is("create_subagent", "name", &reader))
+        {
+            let prompt = format!(
+                "You read documents about one {} at a time.",
+                self.folder.noun
+            );
+            return Answer::call(
+                "create_subagent",
+                json!({"name": reader, "system_prompt": prompt}),
+            );
+        }
+        let given = thread
+            .done
+            .iter()
+            .filter(|done| done.name == "assign_task" && !done.failed());
+        let given: Vec<&str> = given
+            .filter_map(|done| done.arguments["prompt"].as_str())
+            .collect();
+        let (entries, _) = self.entries().unwrap_or_default();
+        let tasks = match self.pattern(&entries) {
+            Some(pattern) if thread.notes.is_empty() => vec![pattern],
+            _ => entries,
+        };
+        let tasks = tasks.iter().map(|entry| self.task(entry));
+        let left: Vec<String> = tasks
+            .filter(|task| !given.contains(&task.as_str()))
+            .take(WIDTH)
+            .collect();
+        if left.is_empty() {
+            return Answer::text("The table is complete.");
+        }
+        let calls = left
+            .into_iter()
+            .map(|prompt| ("assign_task", json!({"agent": reader, "prompt": prompt})));
+        Answer {
+            calls: calls.collect(),
+            ..Answer::default()
+        }
+    }
+
+    /// What stands for most of the entries, if there are several.
+    fn pattern(&self, entries: &[String]) -> Option<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for entry in entries {
+            let ending = match entry.ends_with('/') {
+                true => "/",
+                false => &entry[entry.rfind('.')?..],
+            };
+            *counts.entry(ending).or_default() += 1;
+        }
+        let (ending, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let file = match &self.folder.named_file {
+            Some(file) if ending == "/" => file.as_str(),
+            _ => "",
+        };
+        (count > 1).then(|| format!("{{*{ending}{file}}}"))
+    }
+
+    /// The task for an entry at the top.
+    fn task(&self, entry: &str) -> String {
+        match &self.folder.named_file {
+            Some(file) if entry.ends_with('/') => format!("Fill the rows of {entry}{file}"),
+            _ => format!("Fill the rows of {entry}"),
+        }
+    }
+
+    fn subagent(&self, random: &mut Random) -> Answer {
+        let user = self.thread.user;
+        if let Some(rest) = user.strip_prefix("Row ") {
+            return self.fill(rest, random);
+        }
+        let target = user.strip_prefix("Fill the rows of ").unwrap_or_default();
+        let path = match self.folder.wanted.get(target) {
+            Some(path) if target.ends_with('/') => {
+                if !self
+                    .thread
+                    .done
+                    .iter()
+                    .any(|done| done.is("open", "path", target))
+                {
+                    return Answer::call("open", json!({"path": target}));
+                }
+                path.as_str()
+            }
+            _ => target,
+        };
+        let columns: Vec<usize> = (0..self.folder.columns.len()).collect();
+        self.read(path, &columns, None, random)
+    }
+
+    /// A task of the runtime's own: `NAME: fill a, b.` and `Documents: …`.
+    fn fill(&self, rest: &str, random: &mut Random) -> Answer {
+        let (name, rest) = rest.split_once(": fill ").unwrap_or((rest, ""));
+        let (asked, documents) = rest.split_once(".\nDocuments: ").unwrap_or((rest, ""));
+        let path = documents.split(", ").next().unwrap_or_default();
+        let asked: Vec<&str> = asked.trim_end_matches('.').split(", ").collect();
+        let is_asked =
+            |index: &usize| *index == 0 || asked.contains(&self.folder.columns[*index].as_str());
+        let columns: Vec<usize> = (0..self.folder.columns.len()).filter(is_asked).collect();
+        self.read(path, &columns, Some(name), random)
+    }
+
+    fn rows(&self, path: &str, name: Option<&str>) -> Vec<&Vec<Option<Stated>>> {
+        let rows = self
+            .folder
+            .papers
+            .get(path)
+            .map(|paper| paper.rows.as_slice())
+            .unwrap_or_default();
+        let is_wanted = |row: &&Vec<Option<Stated>>| {
+            name.is_none_or(|name| {
+                row[0]
+                    .as_ref()
+                    .is_some_and(|stated| stated.value.to_lowercase() == name.to_lowercase())
+            })
+        };
+        rows.iter().filter(is_wanted).collect()
+    }
+
+    /// Reads a document window by window and hands in after each what it states, a few rows at a time; mends what was
+    /// refused. What is handed in early is not lost when a long document ends the work.
+    fn read(
+        &self,
+        path: &str,
+        columns: &[usize],
+        name: Option<&str>,
+        random: &mut Random,
+    ) -> Answer {
+        let shown = self.thread.shown(path);
+        let Some((end, more)) = shown.iter().copied().max() else {
+            if self.errs && random.chance(0.3) {
+                let wrong = format!("{}{path}", random.pick::<&str>(&NOWHERE));
+                return Answer::call("open", json!({"path": wrong})).mistaken();
+            }
+            return Answer::call("open", json!({"path": path}));
+        };
+        let goes_on = more && shown.len() < WINDOWS;
+        let submits = self.submits().count();
+        // Some give up with rows that have open places, so that there is something for others to fill.
+        if self.erred && submits == 1 && random.chance(0.5) {
+            return Answer::text("done").mistaken();
+        }
+        let rows = self.rows(path, name);
+        let mut handed = self.open_rows(&rows, columns, end, goes_on);
+        if !handed.is_empty() {
+            let errs = self.errs && submits == 0;
+            if errs {
+                spoil(&mut handed[0], random);
+            }
+            let answer = Answer::call("submit_rows", json!({"source": path, "rows": handed}));
+            return if errs { answer.mistaken() } else { answer };
+        }
+        let all_seen = rows
+            .iter()
+            .all(|row| columns.iter().all(|column| is_seen(&row[*column], end)));
+        if goes_on && (rows.is_empty() || !all_seen) {
+            return Answer::call("open", json!({"path": path, "line": end + 1}));
+        }
+        match submits {
+            0 => Answer::text("not found"),
+            _ => Answer::text("done"),
+        }
+    }
+
+    /// Rows with open places, as they are handed in. What was not seen yet is left open where the document goes on, else it
+    /// is not stated.
+    fn open_rows(
+        &self,
+        rows: &[&Vec<Option<Stated>>],
+        columns: &[usize],
+        end: usize,
+        goes_on: bool,
+    ) -> Vec<Value> {
+        let submits: Vec<&Done<'_>> = self.submits().collect();
+        let seen = rows.iter().filter(|row| is_seen(&row[0], end));
+        let handed = seen.filter_map(|row| {
+            let key = row[0].as_ref().map_or("", |stated| stated.value.as_str());
+            let is_open = |column: &&usize| {
+                let is_due = !goes_on || is_seen(&row[**column], end);
+                is_due && !submits.iter().any(|done| self.took(done, key, **column))
+            };
+            let open: Vec<usize> = columns.iter().filter(is_open).copied().collect();
+            let is_key = |column: &usize| *column == 0;
+            if open.iter().all(is_key) {
+                return None;
+            }
+            let is_handed = |column: &&usize| is_key(column) || open.contains(column);
+            let places: Vec<usize> = columns.iter().filter(is_handed).copied().collect();
+            Some(self.row(row, &places, end))
+        });
+        handed.take(ROWS_PER_CALL).collect()
+    }
+
+    fn submits(&self) -> impl Iterator<Item = &Done<'_>> {
+        let done = self.thread.done.iter();
+        done.filter(|done| done.name == "submit_rows")
+    }
+
+    /// Whether a submission's value of a place was taken.
+    fn took(&self, done: &Done<'_>, key: &str, column: usize) -> bool {
+        let name = &self.folder.columns[column];
+        let key_column = &self.folder.columns[0];
+        let rows = done.arguments["rows"].as_array();
+        let row = rows
+            .into_iter()
+            .flatten()
+            .find(|row| row[key_column]["value"] == key);
+        let place = format!("{}.{name}: ", key.to_lowercase());
+        let was_refused = done.result.lines().any(|line| line.starts_with(&place));
+        let all_refused = done.failed() || done.result.starts_with("nothing accepted");
+        row.is_some_and(|row| row.get(name).is_some()) && !was_refused && !all_refused
+    }
+
+    fn row(&self, row: &[Option<Stated>], columns: &[usize], end: usize) -> Value {
+        cells(&self.folder.columns, columns, row, end)
+    }
+
+    /// One agent that does everything, two documents at a time.
+    fn alone(&self) -> Answer {
+        let Some((entries, more)) = self.entries() else {
+            return Answer::call("open", json!({"path": "."}));
+        };
+        if let Some(line) = more {
+            return Answer::call("open", json!({"path": ".", "line": line}));
+        }
+        let columns: Vec<usize> = (0..self.folder.columns.len()).collect();
+        for entry in &entries {
+            let path = self.folder.wanted.get(entry).unwrap_or(entry);
+            let looked = self
+                .thread
+                .done
+                .iter()
+                .any(|done| done.is("open", "path", entry));
+            if entry.ends_with('/') && self.folder.named_file.is_none() && !looked {
+                return Answer::call("open", json!({"path": entry}));
+            }
+            let shown = self.thread.shown(path);
+            let Some(end) = shown.iter().map(|(end, _)| *end).max() else {
+                return Answer::call("open", json!({"path": path}));
+            };
+            let given = self
+                .thread
+                .done
+                .iter()
+                .any(|done| done.is("submit_rows", "source", path));
+            let rows = self.rows(path, None);
+            if !given && !rows.is_empty() {
+                let rows: Vec<Value> = rows
+                    .iter()
+                    .take(ROWS_PER_CALL)
+                    .map(|row| self.row(row, &columns, end))
+                    .collect();
+                return Answer::call("submit_rows", json!({"source": path, "rows": rows}));
+            }
+        }
+        Answer::text("The table is complete.")
+    }
+
+    /// An answer in words to a question about one value.
+    fn reply(&self) -> Answer {
+        let Some((name, column)) = asked(self.thread.user) else {
+            return Answer::text(BEYOND);
+        };
+        let hits = self.thread.done.iter().find(|done| done.name == "search");
+        let Some(hits) = hits else {
+            return Answer::call("search", json!({"query": name}));
+        };
+        let paper = self.folder.papers.iter().find_map(|(path, paper)| {
+            let row = paper
+                .rows
+                .iter()
+                .find(|row| row[0].as_ref().is_some_and(|key| key.value == name))?;
+            Some((path, row))
+        });
+        let hit_path = paper
+            .as_ref()
+            .map(|(path, _)| path.as_str())
+            .filter(|path| hits.result.contains(*path));
+        let (Some((_, row)), Some(path)) = (paper, hit_path) else {
+            return Answer::text("The documents do not say it.");
+        };
+        if self.thread.shown(path).is_empty() {
+            return Answer::call("open", json!({"path": path}));
+        }
+        let end = self
+            .thread
+            .shown(path)
+            .iter()
+            .map(|(end, _)| *end)
+            .max()
+            .unwrap_or(0);
+        let index = self.folder.columns.iter().position(|other| other == column);
+        match index.and_then(|index| row[index].as_ref()) {
+            Some(stated) if stated.line <= end => {
+                Answer::text(format!("{} ({path}:{})", stated.value, stated.line))
+            }
+            _ => Answer::text("The documents do not say it."),
+        }
+    }
+}
+
+/// The name and column of `What is the COLUMN of NAME?`.
+fn asked(question: &str) -> Option<(&str, &str)> {
+    let rest = question.strip_prefix("What is the ")?.strip_suffix('?')?;
+    let (column, name) = rest.split_once(" of ")?;
+    Some((name, column))
+}
+
+/// Makes one cell of a row wrong: another line, or left out.
+fn spoil(row: &mut Value, random: &mut Random) {
+    let Some(cells) = row.as_object_mut() else {
+        return;
+    };
+    let names: Vec<String> = cells.keys().skip(1).cloned().collect();
+    if names.is_empty() {
+        return;
+    }
+    let name = random.pick(&names);
+    let line = cells[name]["line"].as_u64();
+    match line {
+        Some(line) if random.chance(0.6) => {
+            cells[name]["line"] = json!(line + 1 + random.below(3) as u64);
+        }
+        _ => {
+            cells.remove(name);
+        }
+    }
+}
