@@ -34,9 +34,41 @@ pub fn gpu() -> Option<&'static str> {
     is_there("/dev/kfd").then_some("AMD, not used")
 }
 
+/// A path as people write it: what lies in the user's folder begins with `~`.
+pub fn spoken_path(path: &Path) -> String {
+    spoken_from(path, std::env::home_dir().as_deref())
+}
+
+fn spoken_from(path: &Path, home: Option<&Path>) -> String {
+    // A home of `/`, as in bare containers, says nothing.
+    let home = home.filter(|home| home.is_absolute() && home.parent().is_some());
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => Path::new("~").join(rest).display().to_string(),
+        None => path.display().to_string(),
+    }
+}
+
 /// Where the program of this name is.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path).map(|folder| folder.join(name));
     places.into_iter().find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_at_home_begin_with_a_tilde() {
+        let spoken =
+            |path: &str, home: Option<&str>| spoken_from(Path::new(path), home.map(Path::new));
+        assert_eq!(spoken("/home/ana/docs", Some("/home/ana")), "~/docs");
+        assert_eq!(
+            spoken("/home/anabel/docs", Some("/home/ana")),
+            "/home/anabel/docs"
+        );
+        assert_eq!(spoken("/srv/docs", Some("/")), "/srv/docs");
+        assert_eq!(spoken("/srv/docs", None), "/srv/docs");
+    }
 }

@@ -40,7 +40,7 @@ pub fn print_head(run: &Arc<Run>, models: &Models, documents: &Documents, note: 
             eprintln!(
                 "documents {} entries{sampled} in {}",
                 state.documents.len(),
-                root.display()
+                machine::spoken_path(root)
             );
         }
     });
