@@ -5,7 +5,7 @@
 //! and what it took. The sets:
 //! - `crates-1`, `crates-2`, `crates-3`: 34 crates each out of cargo's registry; `cargo metadata` knows the truth
 //! - `packages`: 30 records of `/var/lib/dpkg/status`, a file each
-//! - `json`, `yaml`, `markdown`, `csv`: made by hand, with distractors and missing values
+//! - `json`, `yaml`, `markdown`, `csv-files`, `csv`: made by hand, with distractors and missing values
 //!
 //! With `--compare` the same is asked of a single agent.
 #![allow(clippy::unwrap_used)]

@@ -10,8 +10,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Every set, in the order in which they are asked.
-pub const NAMES: [&str; 8] = [
-    "crates-1", "crates-2", "crates-3", "packages", "json", "yaml", "markdown", "csv",
+pub const NAMES: [&str; 9] = [
+    "crates-1",
+    "crates-2",
+    "crates-3",
+    "packages",
+    "json",
+    "yaml",
+    "markdown",
+    "csv-files",
+    "csv",
 ];
 
 /// A question over a folder.
