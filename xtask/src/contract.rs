@@ -13,13 +13,12 @@ const PACKAGE: &str = "contract/package.json";
 
 /// Builds the servers, makes the environments and runs the suite.
 pub fn run() -> Result<()> {
+    // The whole workspace is named, though two programs are wanted: with the features of two packages alone, half of what
+    // they depend on would be built a second time.
     shell(&mut cargo(&[
         "build",
         "--locked",
-        "--package",
-        "k25",
-        "--package",
-        "k25-server",
+        "--workspace",
         "--bin",
         "k25",
         "--example",
