@@ -1,13 +1,14 @@
 //! A folder of documents: listed, read as numbered lines, quoted.
 //!
 //! Agents name documents by their path below the folder. Text, Markdown, CSV and source files are
-//! read as they are, HTML and PDF as their text. A document's lines are what `open` prints (rows of CSV
+//! read as they are, HTML and PDF as their text. A document's lines are what `open` prints (rows of tables
 //! with the names of their columns) and what evidence refers to, by number from 1; its hash is of the
-//! bytes on disk.
+//! bytes on disk. Some lines of a document have a path too: `stations.csv/2-26`.
 
 mod html;
 mod index;
 mod pages;
+mod part;
 mod rows;
 mod sample;
 mod text;
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -23,11 +25,12 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use self::pages::Pages;
-use self::rows::Header;
+use self::rows::Table;
 use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
 pub use pages::NewPage;
+pub use part::{Part, parts_of_table};
 pub use sample::{sample, top_entries};
 pub use text::without_hidden;
 
@@ -101,8 +104,8 @@ pub struct Document {
     text: String,
     /// Where each line begins in `text`.
     starts: Vec<usize>,
-    /// Of a table in CSV.
-    header: Option<Header>,
+    /// The table that it is or has.
+    table: Option<Table>,
 }
 
 impl Document {
@@ -113,9 +116,8 @@ impl Document {
             .chain(breaks)
             .filter(|&at| at < text.len());
         let path = path.into();
-        let first_line = text.lines().next().unwrap_or_default();
         Document {
-            header: Header::of(&path, first_line),
+            table: Table::of(&path, &text),
             path,
             sha256,
             starts: starts.collect(),
@@ -144,18 +146,37 @@ impl Document {
         Some(self.text[start..end].trim_end_matches(['\n', '\r']))
     }
 
-    /// Line `number` as readers see it: a row of CSV as an object with the names of its columns, any other line as it is.
+    /// Line `number` as readers see it: a row of a table as an object with the names of its columns, any other line as it is.
     pub fn shown(&self, number: usize) -> Option<Cow<'_, str>> {
         let line = self.line(number)?;
-        let header = self.header.as_ref().filter(|_| number > 1);
-        let labelled = header.and_then(|header| header.labelled(line));
+        let table = self.table.as_ref();
+        let labelled = table.and_then(|table| table.labelled(number, line));
         Some(labelled.map_or(Cow::Borrowed(line), Cow::Owned))
     }
 
-    /// What a row of CSV says of this column; `None` for any other line, and where no column is called so.
+    /// What a row of a table says of this column; `None` for any other line, and where no column is called so.
     pub fn cell(&self, number: usize, column: &str) -> Option<String> {
-        let header = self.header.as_ref().filter(|_| number > 1)?;
-        header.cell(self.line(number)?, column)
+        self.table
+            .as_ref()?
+            .cell(number, self.line(number)?, column)
+    }
+
+    /// The lines that are rows of its table; `None` where it has none with half of these columns, or one with a row that is more
+    /// than a line.
+    pub fn rows(&self, columns: &[&str]) -> Option<Vec<usize>> {
+        let table = self.table.as_ref()?;
+        if table.count_of(columns.iter().copied()) * 2 < columns.len() {
+            return None;
+        }
+        let line = |number: usize| self.line(number).unwrap_or_default();
+        let rows = table
+            .lines()
+            .filter(|number| !line(*number).trim().is_empty());
+        let rows: Vec<usize> = rows.collect();
+        let are_rows = rows
+            .iter()
+            .all(|number| table.is_row(*number, line(*number)));
+        are_rows.then_some(rows)
     }
 
     /// The number of the line where `quote` begins; blanks count alike. Of several the one nearest
@@ -374,7 +395,34 @@ impl Documents {
         (!entries.is_empty() || prefix.is_empty()).then_some(entries)
     }
 
-    /// A document's text and hash. It is read once, however many agents ask at the same time.
+    /// A document, or the lines of it that a path such as `stations.csv/2-26` names.
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn part(&self, path: &str) -> Result<Part, DocumentError> {
+        let document = self.read(path)?;
+        let lines = clean(path).and_then(|name| Some(self.split(&name)?.1));
+        Ok(Part { document, lines })
+    }
+
+    /// A path of some lines of a document as the document's path and the lines; `None` for any other.
+    fn split<'p>(&self, name: &'p str) -> Option<(&'p str, RangeInclusive<usize>)> {
+        let is_file = self.files.contains(name);
+        part::split(name).filter(|(document, _)| !is_file && self.files.contains(*document))
+    }
+
+    /// The document of this path, if it can be read and may have a table. Any other is not read.
+    pub fn table(&self, path: &str) -> Option<Arc<Document>> {
+        let may_have_one = rows::can_have_table(path);
+        may_have_one.then(|| self.read(path).ok()).flatten()
+    }
+
+    /// Whether there is a file of this path.
+    pub fn has_file(&self, path: &str) -> bool {
+        self.files.contains(path)
+    }
+
+    /// A document's text and hash, also by the path of some of its lines. It is read once, however many agents ask at the same time.
     ///
     /// # Errors
     /// See [`DocumentError`].
@@ -384,7 +432,10 @@ impl Documents {
             let page = self.pages.as_ref().and_then(|pages| pages.get(path));
             return page.ok_or_else(|| DocumentError::NotBrowsed(path.to_owned()));
         }
-        let name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
+        let mut name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
+        if let Some((document, _)) = self.split(&name) {
+            name.truncate(document.len());
+        }
         if !self.files.contains(&name) {
             return Err(self.missing(&name));
         }

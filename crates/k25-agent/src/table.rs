@@ -9,7 +9,7 @@ mod spelling;
 mod submit;
 mod workbook;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -242,14 +242,21 @@ impl Table {
 
     /// The documents that the row's values stand in, sorted.
     pub fn sources(&self, row: &str) -> Vec<&str> {
+        self.lines(row).into_keys().collect()
+    }
+
+    /// The lines that the row's values stand on, by document.
+    pub fn lines(&self, row: &str) -> BTreeMap<&str, BTreeSet<usize>> {
         let places = self.rows.get(row).into_iter().flat_map(BTreeMap::values);
         let evidence = places
             .flat_map(|place| &place.claims)
             .filter_map(|cell| cell.evidence.as_ref());
-        let mut sources: Vec<&str> = evidence.map(|evidence| evidence.source.as_str()).collect();
-        sources.sort_unstable();
-        sources.dedup();
-        sources
+        let mut lines: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        for evidence in evidence {
+            let of_source = lines.entry(&evidence.source).or_default();
+            of_source.insert(evidence.line);
+        }
+        lines
     }
 }
 

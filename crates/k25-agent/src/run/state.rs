@@ -368,12 +368,9 @@ impl RunState {
                 .as_str()
                 .unwrap_or_default()
                 .trim_start_matches("./");
-            let top = match path.split_once('/') {
-                Some((folder, _)) => format!("{folder}/"),
-                None => path.to_owned(),
-            };
-            // A folder may be named without its stroke.
-            let is_it = |entry: &&String| **entry == top || entry.trim_end_matches('/') == top;
+            // A folder may be named without its stroke, and a row of a table as if the table were a folder.
+            let top = path.split('/').next().unwrap_or_default();
+            let is_it = |entry: &&String| entry.trim_end_matches('/') == top;
             if let Some(entry) = self.documents.iter().find(is_it) {
                 self.opened.insert(entry.clone());
             }

@@ -1,11 +1,13 @@
 //! Filling what is left open: cells that no agent handed in, and cells that an edit made stale.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::subagents::NewTask;
 use super::{CONTRACT, Swarm, prompts};
+use crate::documents::Documents;
 use crate::event::{EventKind, MAIN};
 use crate::run::{RunError, RunState};
 
@@ -63,7 +65,9 @@ impl Swarm {
     }
 
     async fn assign_fills(&self) -> Result<Vec<String>, RunError> {
-        let fills = self.run.with_state(open_fills);
+        let fills = self
+            .run
+            .with_state(|state| open_fills(state, &self.documents));
         let is_known = self
             .run
             .with_state(|state| state.agents.contains_key(FILLER));
@@ -95,6 +99,24 @@ impl Swarm {
     }
 }
 
+/// Where a row's other values were found: documents, or the one line of a table.
+fn places(state: &RunState, row: &str, documents: &Documents) -> Vec<String> {
+    let columns = state.contract.iter().flat_map(|contract| &contract.columns);
+    let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+    let place = |(source, lines): (&str, BTreeSet<usize>)| {
+        let table = documents.table(source);
+        let rows = table.and_then(|table| table.rows(&columns));
+        match (rows, lines.first()) {
+            (Some(rows), Some(line)) if lines.len() == 1 && rows.contains(line) => {
+                format!("{source}/{line}")
+            }
+            _ => source.to_owned(),
+        }
+    };
+    let lines = state.table.lines(row).into_iter();
+    lines.map(place).collect()
+}
+
 /// Tasks of a fill that an interruption left behind.
 fn unfinished(state: &RunState) -> Vec<String> {
     let is_left = |id: &&String| {
@@ -104,9 +126,9 @@ fn unfinished(state: &RunState) -> Vec<String> {
     state.order.iter().filter(is_left).cloned().collect()
 }
 
-fn open_fills(state: &RunState) -> Vec<Fill> {
+fn open_fills(state: &RunState, documents: &Documents) -> Vec<Fill> {
     let fills = state.open_places().into_iter().map(|(row, columns)| {
-        let prompt = prompts::fill(&row, &columns, &state.table.sources(&row));
+        let prompt = prompts::fill(&row, &columns, &places(state, &row, documents));
         Fill {
             row,
             columns,

@@ -94,7 +94,7 @@ pub(super) fn trial(things: &str, place: Option<&String>) -> String {
 }
 
 /// What an agent is told that fills open places of a row.
-pub(super) fn fill(row: &str, columns: &[String], sources: &[&str]) -> String {
+pub(super) fn fill(row: &str, columns: &[String], sources: &[String]) -> String {
     let mut text = format!("Row {row}: fill {}.", columns.join(", "));
     if !sources.is_empty() {
         text.push_str(&format!("\nDocuments: {}", sources.join(", ")));

@@ -1,13 +1,14 @@
-//! One task for each of many documents, by a pattern in a task's prompt.
+//! One task for each of many documents, by a pattern in a task's prompt; and for each part of a long table.
 //!
 //! `Fill the rows of {*/Cargo.toml}` stands for one task per document that matches. What an
-//! orchestrator would else write out a hundred times costs one call, and nothing is left out.
+//! orchestrator would else write out a hundred times costs one call, and nothing is left out. A table with more rows than an agent
+//! hands in well becomes a task for each part of it ([`Part`](crate::documents::Part)), whether a pattern or the prompt itself names it.
 
 use std::collections::BTreeSet;
 
 use glob::{MatchOptions, Pattern};
 
-use crate::documents::Documents;
+use crate::documents::{Documents, Part, parts_of_table};
 
 /// Most tasks of one call.
 const MOST: usize = 1_000;
@@ -21,33 +22,61 @@ const WITHIN_FOLDERS: MatchOptions = MatchOptions {
 /// One of the tasks that a prompt stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spread {
-    /// The document, or the folder with a `/` behind it.
+    /// The document or the part of it, or the folder with a `/` behind it.
     pub(super) path: String,
-    /// The prompt with the document in the pattern's place.
+    /// The prompt with that in the pattern's place.
     pub(super) prompt: String,
 }
 
-/// The tasks that a prompt stands for; `None` where it has no pattern.
+impl Spread {
+    fn new(before: &str, path: String, after: &str) -> Self {
+        Spread {
+            prompt: format!("{before}{path}{after}"),
+            path,
+        }
+    }
+}
+
+/// Which tables are taken apart.
+pub(super) struct Tables<'a> {
+    /// The columns that are to be filled.
+    pub(super) columns: Vec<&'a str>,
+    /// Most rows of a part.
+    pub(super) rows: usize,
+}
+
+impl Tables<'_> {
+    /// The paths of a table's parts, or that of the document where it is not taken apart. What cannot be read is left to those who
+    /// open it, who are told why.
+    fn parts(&self, path: String, documents: &Documents) -> Vec<String> {
+        let table = documents.table(&path);
+        let parts = table.and_then(|table| parts_of_table(&table, &self.columns, self.rows, MOST));
+        parts.map_or(vec![path], |parts| parts.iter().map(Part::path).collect())
+    }
+}
+
+/// The tasks that a prompt stands for; `None` where it stands for itself.
 ///
 /// # Errors
 /// In words for the model: nothing matches, or too much.
-pub(super) fn spread(prompt: &str, documents: &Documents) -> Result<Option<Vec<Spread>>, String> {
+pub(super) fn spread(
+    prompt: &str,
+    documents: &Documents,
+    tables: &Tables<'_>,
+) -> Result<Option<Vec<Spread>>, String> {
     let Some((before, pattern, after)) = parts(prompt) else {
-        return Ok(None);
+        return Ok(one_table(prompt, documents, tables));
     };
     let matcher = Pattern::new(pattern).map_err(|error| format!("{{{pattern}}}: {}", error.msg))?;
     let paths = match pattern.ends_with('/') {
         true => folders(documents),
         false => documents.files().map(str::to_owned).collect(),
     };
-    let tasks: Vec<Spread> = paths
+    let paths = paths
         .into_iter()
-        .filter(|path| matcher.matches_with(path, WITHIN_FOLDERS))
-        .map(|path| Spread {
-            prompt: format!("{before}{path}{after}"),
-            path,
-        })
-        .collect();
+        .filter(|path| matcher.matches_with(path, WITHIN_FOLDERS));
+    let paths = paths.flat_map(|path| tables.parts(path, documents));
+    let tasks: Vec<Spread> = paths.map(|path| Spread::new(before, path, after)).collect();
     match tasks.len() {
         0 => Err(format!("no document matches {{{pattern}}}")),
         count if count > MOST => Err(format!(
@@ -55,6 +84,21 @@ pub(super) fn spread(prompt: &str, documents: &Documents) -> Result<Option<Vec<S
         )),
         _ => Ok(Some(tasks)),
     }
+}
+
+/// The tasks of a prompt that names one document which is a long table.
+fn one_table(prompt: &str, documents: &Documents, tables: &Tables<'_>) -> Option<Vec<Spread>> {
+    let words = prompt.split_whitespace();
+    let bare = words.map(|word| word.trim_matches(|c: char| "\"'`()[]<>,;:.".contains(c)));
+    let named: BTreeSet<&str> = bare.filter(|word| documents.has_file(word)).collect();
+    let mut named = named.into_iter();
+    let (Some(path), None) = (named.next(), named.next()) else {
+        return None;
+    };
+    let (before, after) = prompt.split_once(path)?;
+    let parts = tables.parts(path.to_owned(), documents).into_iter();
+    let tasks: Vec<Spread> = parts.map(|path| Spread::new(before, path, after)).collect();
+    (tasks.len() > 1).then_some(tasks)
 }
 
 /// What stands before, in and behind the first braces that hold a pattern. Braces of JSON or of code
@@ -92,8 +136,13 @@ mod tests {
         (dir, documents)
     }
 
+    const TABLES: Tables<'_> = Tables {
+        columns: Vec::new(),
+        rows: 1,
+    };
+
     fn paths(prompt: &str, documents: &Documents) -> Vec<String> {
-        let tasks = spread(prompt, documents).unwrap().unwrap();
+        let tasks = spread(prompt, documents, &TABLES).unwrap().unwrap();
         tasks.into_iter().map(|task| task.path).collect()
     }
 
@@ -107,7 +156,11 @@ mod tests {
             "d.json",
         ];
         let (_dir, documents) = folder_of(&files);
-        let tasks = spread("Fill the rows of {*/Cargo.toml} please", &documents);
+        let tasks = spread(
+            "Fill the rows of {*/Cargo.toml} please",
+            &documents,
+            &TABLES,
+        );
         assert_eq!(
             tasks.unwrap().unwrap()[1].prompt,
             "Fill the rows of b/Cargo.toml please"
@@ -131,7 +184,7 @@ mod tests {
             "{*",
             "*}",
         ] {
-            assert_eq!(spread(prompt, &documents), Ok(None), "{prompt}");
+            assert_eq!(spread(prompt, &documents, &TABLES), Ok(None), "{prompt}");
         }
         assert_eq!(paths(r#"as {"a": 1} of {*}"#, &documents), ["a.txt"]);
     }
@@ -139,17 +192,64 @@ mod tests {
     #[test]
     fn what_matches_nothing_or_too_much_is_said() {
         let (_dir, documents) = folder_of(&["a.txt"]);
-        let none = spread("{*.toml}", &documents).unwrap_err();
+        let none = spread("{*.toml}", &documents, &TABLES).unwrap_err();
         assert_eq!(none, "no document matches {*.toml}");
         assert!(
-            spread("{***}", &documents)
+            spread("{***}", &documents, &TABLES)
                 .unwrap_err()
                 .starts_with("{***}: ")
         );
         let many: Vec<String> = (0..=MOST).map(|index| index.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let (_dir, documents) = folder_of(&many);
-        let error = spread("{*}", &documents).unwrap_err();
+        let error = spread("{*}", &documents, &TABLES).unwrap_err();
         assert_eq!(error, "1001 documents match {*}; at most 1000 in one call");
+    }
+
+    #[test]
+    fn long_tables_are_taken_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("lights.csv", "name,since\nA,1\nB,2\nC,3\n");
+        write("other.csv", "day,wind\n1,2\n3,4\n");
+        write("one.csv", "name,since\nD,4\n");
+        write("notes.txt", "name,since\nE,5\nF,6\n");
+        let documents = Documents::open(dir.path()).unwrap();
+        let tables = |rows| Tables {
+            columns: vec!["name", "since", "keeper"],
+            rows,
+        };
+        let paths = |prompt: &str, rows| {
+            let tasks = spread(prompt, &documents, &tables(rows)).unwrap();
+            tasks.map(|tasks| tasks.into_iter().map(|task| task.path).collect::<Vec<_>>())
+        };
+        let each = ["lights.csv/2", "lights.csv/3", "lights.csv/4"];
+        assert_eq!(paths("Fill the rows of lights.csv", 1).unwrap(), each);
+        assert_eq!(
+            paths("Fill the rows of \"lights.csv\".", 2).unwrap(),
+            ["lights.csv/2-3", "lights.csv/4-4"].map(|path| path.replace("4-4", "4"))
+        );
+        assert_eq!(
+            paths("{*.csv}", 1).unwrap(),
+            [&each[..], &["one.csv", "other.csv"]].concat()
+        );
+        for whole in [
+            "read notes.txt",
+            "read other.csv",
+            "read one.csv",
+            "lights.csv and other.csv",
+            "read lights.csv/2",
+            "no document",
+        ] {
+            assert_eq!(paths(whole, 1), None, "{whole}");
+        }
+        assert_eq!(paths("read lights.csv", 3), None);
+        let rows: String = (0..=MOST).map(|row| format!("{row},{row}\n")).collect();
+        write("long.csv", &format!("name,since\n{rows}"));
+        let documents = Documents::open(dir.path()).unwrap();
+        let tasks = spread("read long.csv", &documents, &tables(1)).unwrap();
+        let tasks = tasks.unwrap();
+        assert_eq!(tasks[0].path, "long.csv/2-3");
+        assert_eq!(tasks.len(), MOST / 2 + 1);
     }
 }

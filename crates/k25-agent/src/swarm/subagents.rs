@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::spread::{Spread, spread};
+use super::spread::{Spread, Tables, spread};
 use super::{Swarm, digest};
 use crate::contract::Contract;
 use crate::event::{EventKind, MAIN, TaskEnd};
@@ -27,6 +27,10 @@ pub const ASSIGN_TASK: &str = "assign_task";
 
 /// Longest instructions and tasks, in bytes.
 const MAX_PROMPT_BYTES: usize = 16_000;
+/// Rows of a table that one task is to fill: more are given out in parts.
+const ROWS: usize = 25;
+/// The same where the model is small.
+const ROWS_OF_SMALL: usize = 1;
 /// Most tasks of one call that are at work at the same time.
 const MAX_SIDE_BY_SIDE: usize = 128;
 /// A group has stragglers if it has at least so many tasks …
@@ -191,7 +195,19 @@ impl AssignTask {
             call: context.call.clone(),
             group: context.group,
         };
-        let spread = spread(prompt, &self.swarm.documents)
+        let tables = Tables {
+            columns: self
+                .contract
+                .columns
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect(),
+            rows: match self.swarm.settings.small {
+                true => ROWS_OF_SMALL,
+                false => ROWS,
+            },
+        };
+        let spread = spread(prompt, &self.swarm.documents, &tables)
             .map_err(|problem| ToolError::new(FailureKind::Refused, problem))?;
         match spread {
             Some(tasks) => self.assign_each(&given, tasks).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{CallContext, Calling, FailureKind, Tool, ToolError, ToolOutput};
-use crate::documents::{Document, Documents};
+use crate::documents::{Documents, Part};
 use crate::table::shortened;
 
 /// Reads documents, a window at a time.
@@ -22,7 +22,7 @@ pub struct OpenLimits {
     pub lines: usize,
     /// Bytes of a document.
     pub bytes: usize,
-    /// Bytes of one line; the rest of it is cut off. A row of CSV may have half of `bytes`.
+    /// Bytes of one line; the rest of it is cut off. A row of a table may have half of `bytes`.
     pub line_bytes: usize,
     /// Entries of a folder.
     pub entries: usize,
@@ -72,21 +72,26 @@ impl Open {
             }
             return Ok(text);
         }
-        let document = self.documents.read(path);
-        let document =
-            document.map_err(|error| ToolError::new(FailureKind::Refused, error.to_string()))?;
-        self.window(&document, first)
+        let part = self.documents.part(path);
+        let part = part.map_err(|error| ToolError::new(FailureKind::Refused, error.to_string()))?;
+        self.window(&part, first)
     }
 
-    fn window(&self, document: &Document, first: usize) -> Result<String, ToolError> {
+    fn window(&self, part: &Part, first: usize) -> Result<String, ToolError> {
+        let document = &part.document;
         let count = document.line_count();
-        if first > count.max(1) {
+        let (begin, last) = match &part.lines {
+            Some(lines) => (*lines.start(), count.min(*lines.end())),
+            None => (1, count),
+        };
+        let first = first.max(begin);
+        if first > last.max(1) {
             let message = format!("{} has {count} lines", document.path);
             return Err(ToolError::new(FailureKind::Refused, message));
         }
         let mut body = String::new();
         let mut number = first;
-        while let Some(line) = document.shown(number) {
+        while let Some(line) = document.shown(number).filter(|_| number <= last) {
             let most = match line {
                 Cow::Borrowed(_) => self.limits.line_bytes,
                 // A row that is cut off loses columns.
@@ -101,8 +106,12 @@ impl Open {
             body.push_str(&line);
             number += 1;
         }
-        let mut text = format!("{} · {count} lines{body}", document.path);
-        if number <= count {
+        let lines = match part.lines {
+            Some(_) => last + 1 - begin,
+            None => count,
+        };
+        let mut text = format!("{} · {lines} lines{body}", part.path());
+        if number <= last {
             text.push_str(&format!("\nmore from line {number}"));
         }
         Ok(text)
@@ -183,6 +192,16 @@ mod tests {
             .unwrap();
         let rows = "\n2: {\"name\": \"Arholm\", \"since\": \"1871\"}\n3: {\"name\": \"Birkvik\", \"since\": null}";
         assert_eq!(table, format!("t.csv · 3 lines{rows}"));
+        let documents = Arc::new(Documents::open(dir.path()).unwrap());
+        let open = Open::new(documents, OpenLimits::SMALL);
+        let row = "t.csv/3 · 1 lines\n3: {\"name\": \"Birkvik\", \"since\": null}";
+        assert_eq!(open.open("t.csv/3", 1).unwrap(), row);
+        let lines = "a.txt/3-90 · 68 lines\n3: line 3\n4: line 4\n";
+        let text = open.open("a.txt/3-90", 1).unwrap();
+        assert!(text.starts_with(lines), "{text}");
+        assert!(text.ends_with("\nmore from line 63"), "{text}");
+        let error = open.open("t.csv/4", 1).unwrap_err();
+        assert_eq!(error.message, "t.csv has 3 lines");
         let error = open.open("a.txt", 99).unwrap_err();
         assert_eq!(error.message, "a.txt has 70 lines");
         assert!(open.open("b.txt", 1).is_err());
