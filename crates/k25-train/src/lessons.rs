@@ -77,12 +77,29 @@ const PARTS: [(LessonKind, usize); 9] = [
     (LessonKind::Beyond, 4),
 ];
 
+/// The same of lessons in thinking alone. They are short, so that among others they are few tokens and fewer sums: some two thousand
+/// sums have to be known, each of which is met a few times only.
+const THINKING_PARTS: [(LessonKind, usize); 3] = [
+    (LessonKind::Arithmetic, 62),
+    (LessonKind::Compare, 27),
+    (LessonKind::ArithmeticInstant, 11),
+];
+
 impl Lesson {
     /// Lesson `index` of a seed and split.
     pub fn new(seed: u64, split: Split, index: u64) -> Self {
+        Self::drawn(&PARTS, seed, split, index)
+    }
+
+    /// Lesson `index` of those that reasoning makes easier.
+    pub fn thinking(seed: u64, split: Split, index: u64) -> Self {
+        Self::drawn(&THINKING_PARTS, seed, split, index)
+    }
+
+    fn drawn(parts: &[(LessonKind, usize)], seed: u64, split: Split, index: u64) -> Self {
         let mut random = split.random(seed, index);
         let mut draw = random.below(100);
-        let drawn = PARTS.iter().find(|(_, part)| {
+        let drawn = parts.iter().find(|(_, part)| {
             let found = draw < *part;
             draw = draw.saturating_sub(*part);
             found

@@ -74,6 +74,8 @@ pub enum Step {
 pub enum LessonSet {
     /// Questions about documents, rewriting, arithmetic.
     Answers,
+    /// Arithmetic and comparisons, which reasoning makes easier.
+    Thinking,
     /// Agents and swarms at work.
     Runs,
     /// The same with longer documents.

@@ -151,6 +151,7 @@ impl From<LessonSet> for super::train::LessonSet {
     fn from(set: LessonSet) -> Self {
         match set {
             LessonSet::Answers => Self::Answers,
+            LessonSet::Thinking => Self::Thinking,
             LessonSet::Runs => Self::Runs,
             LessonSet::LongRuns => Self::LongRuns,
             LessonSet::Echo => Self::Echo,

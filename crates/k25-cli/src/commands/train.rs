@@ -168,6 +168,8 @@ pub struct LessonsArgs {
 pub enum LessonSet {
     /// Questions about documents, rewriting, arithmetic
     Answers,
+    /// Arithmetic and comparisons, which reasoning makes easier
+    Thinking,
     /// Agents and swarms at work, recorded in k25's own runtime: the count is of runs, each of which
     /// gives a conversation for every agent
     Runs,
@@ -545,6 +547,7 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
             LessonSet::Runs => record::lessons(args.seed, split, index, Length::Short)?,
             LessonSet::LongRuns => record::lessons(args.seed, split, index, Length::Long)?,
             LessonSet::Answers => vec![Lesson::new(args.seed, split, index).to_json()],
+            LessonSet::Thinking => vec![Lesson::thinking(args.seed, split, index).to_json()],
             LessonSet::Echo => vec![echo(args.seed, split, index)],
             LessonSet::Recall => vec![recall(args.seed, split, index)],
             LessonSet::Copies => vec![copy(args.seed, split, index, &pieces)],

@@ -29,6 +29,8 @@ pub struct Folder {
     pub question: String,
     /// The file in each entry that the question names.
     pub named_file: Option<String>,
+    /// The one document with all records, where the question names it.
+    pub named_table: Option<String>,
     /// The form of the documents that have records.
     pub form: Form,
     /// Documents by path.
@@ -112,6 +114,11 @@ const LITTLE_NOISE: usize = 6;
 /// Most rows of a document whose form is a table, where its folder has one record in most documents.
 const TABLE_ROWS: usize = 12;
 
+/// How often records of such a form lie in one table.
+const ONE_TABLE: f64 = 0.7;
+/// Entries from which a folder is a long list.
+const MANY_ENTRIES: usize = 20;
+
 /// What one folder's records have in common.
 struct Plan {
     split: Split,
@@ -187,10 +194,20 @@ impl Folder {
             question: String::new(),
             noun,
             named_file,
+            named_table: None,
             form: plan.style.form,
             papers: BTreeMap::new(),
             wanted: BTreeMap::new(),
         };
+        if plan.is_long_table()
+            && layout >= 5
+            && size.entries < MANY_ENTRIES
+            && random.chance(ONE_TABLE)
+        {
+            folder.write_one_table(random, &plan, &mut words, size);
+            folder.question = folder.ask(random);
+            return folder;
+        }
         folder.question = folder.ask(random);
         while folder.wanted.len() < size.entries {
             let records = match size.records {
@@ -228,6 +245,41 @@ impl Folder {
         folder
     }
 
+    /// All records in one table, and beside it other tables about other things.
+    fn write_one_table(&mut self, random: &mut Random, plan: &Plan, words: &mut Words, size: Size) {
+        let extension = self.form.extension();
+        let count = 3 + random.below(TABLE_ROWS - 2);
+        let records: Vec<Record> = (0..count).map(|_| plan.record(random, words)).collect();
+        let name = match random.chance(0.5) {
+            true => format!("{}s", self.noun),
+            false => words.different(random),
+        };
+        let path = format!("{name}.{extension}");
+        self.papers
+            .insert(path.clone(), plan.paper(random, &records));
+        self.wanted.insert(path.clone(), path.clone());
+        let others = random.below(3);
+        for _ in 0..others {
+            let noun = words.noun(random);
+            let form = self.form;
+            let other = Plan::of_form(random, plan.split, words, &noun, size, form);
+            let records: Vec<Record> = (0..2 + random.below(6))
+                .map(|_| other.record(random, words))
+                .collect();
+            let paper = Paper {
+                rows: Vec::new(),
+                ..other.paper(random, &records)
+            };
+            let path = format!("{}.{extension}", words.different(random));
+            self.papers.insert(path.clone(), paper);
+            self.wanted.insert(path.clone(), path);
+        }
+        if random.chance(0.3) {
+            self.add_distractor(random, plan.split);
+        }
+        self.named_table = (others > 0 || random.chance(0.5)).then_some(path);
+    }
+
     /// Files beside the wanted one.
     fn add_others(&mut self, random: &mut Random, entry: &str, split: Split) {
         for _ in 0..random.below(4) {
@@ -252,7 +304,7 @@ impl Folder {
             [before @ .., last] => format!("{} and {last}", before.join(", ")),
             [] => String::new(),
         };
-        let from = match &self.named_file {
+        let from = match self.named_file.as_ref().or(self.named_table.as_ref()) {
             Some(file) => match random.below(2) {
                 0 => format!(" (from {file})"),
                 _ => format!(" in {file}"),
@@ -287,6 +339,17 @@ fn noise_paper(random: &mut Random, split: Split) -> Paper {
 impl Plan {
     fn new(random: &mut Random, split: Split, words: &mut Words, noun: &str, size: Size) -> Self {
         let form = Form::draw(random, split);
+        Self::of_form(random, split, words, noun, size, form)
+    }
+
+    fn of_form(
+        random: &mut Random,
+        split: Split,
+        words: &mut Words,
+        noun: &str,
+        size: Size,
+        form: Form,
+    ) -> Self {
         let asked = 1 + random.below(size.columns);
         // What nobody asks for is most of a long document.
         let others = match form {

@@ -137,8 +137,9 @@ impl Turn<'_> {
             .filter_map(|done| done.arguments["prompt"].as_str())
             .collect();
         let (entries, _) = self.entries().unwrap_or_default();
-        let tasks = match self.pattern(&entries) {
-            Some(pattern) if thread.notes.is_empty() => vec![pattern],
+        let tasks = match (&self.folder.named_table, self.pattern(&entries)) {
+            (Some(table), _) => vec![table.clone()],
+            (None, Some(pattern)) if thread.notes.is_empty() => vec![pattern],
             _ => entries,
         };
         let tasks = tasks.iter().map(|entry| self.task(entry));
@@ -221,6 +222,7 @@ impl Turn<'_> {
     }
 
     fn rows(&self, path: &str, name: Option<&str>) -> Vec<&Vec<Option<Stated>>> {
+        let (path, line) = row_of_table(path);
         let rows = self
             .folder
             .papers
@@ -228,11 +230,12 @@ impl Turn<'_> {
             .map(|paper| paper.rows.as_slice())
             .unwrap_or_default();
         let is_wanted = |row: &&Vec<Option<Stated>>| {
-            name.is_none_or(|name| {
-                row[0]
-                    .as_ref()
-                    .is_some_and(|stated| stated.value.to_lowercase() == name.to_lowercase())
-            })
+            let is_here = |stated: &Stated| {
+                let is_called = |name: &str| stated.value.to_lowercase() == name.to_lowercase();
+                name.is_none_or(is_called) && line.is_none_or(|line| stated.line == line)
+            };
+            let is_unnamed = name.is_none() && line.is_none();
+            row[0].as_ref().map_or(is_unnamed, is_here)
         };
         rows.iter().filter(is_wanted).collect()
     }
@@ -417,6 +420,13 @@ impl Turn<'_> {
             _ => Answer::text("The documents do not say it."),
         }
     }
+}
+
+/// A path such as `lights.csv/5` as the document's path and the line; any other with no line.
+fn row_of_table(path: &str) -> (&str, Option<usize>) {
+    let split = path.rsplit_once('/');
+    let row = split.and_then(|(document, line)| Some((document, line.parse().ok()?)));
+    row.map_or((path, None), |(document, line)| (document, Some(line)))
 }
 
 /// The name and column of `What is the COLUMN of NAME?`.
