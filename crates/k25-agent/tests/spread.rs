@@ -12,10 +12,10 @@ use k25_agent::event::MAIN;
 use k25_agent::journal::MemoryJournal;
 use k25_agent::run::{Run, RunError, RunState};
 use k25_agent::swarm::{Report, Settings};
-use k25_chat::{ChatErrorKind, ChatRequest, Role};
+use k25_chat::{ChatErrorKind, ChatRequest, Content, Role};
 use k25_testkit::scripted::{Script, ScriptedClient, ScriptedReply};
 use k25_testkit::teacher::teach;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// An orchestrator that gives everything out with one call; its sub-agents work as good models do.
 fn spreading(request: &ChatRequest, prompt: &str) -> ScriptedReply {
@@ -128,4 +128,87 @@ async fn a_pattern_that_matches_nothing_costs_a_call() {
     play(&run, &world, "Fill the row of {*.pdf}").await;
     let told = run.with_state(result);
     assert_eq!(told, "error: no document matches {*.pdf}");
+}
+
+/// A sub-agent that opens what its task names and hands in every row that it is shown.
+fn copying(request: &ChatRequest) -> ScriptedReply {
+    let messages = &request.conversation.messages;
+    let text = |index: usize| match messages.get(index).and_then(|said| said.content.as_ref()) {
+        Some(Content::Text(text)) => text.as_str(),
+        _ => "",
+    };
+    let path = text(1).rsplit(' ').next().unwrap_or_default();
+    match messages.len() {
+        2 => ScriptedReply::call("open", &json!({"path": path})),
+        4 => {
+            let rows = text(3).lines().skip(1).map(|line| {
+                let (number, row) = line.split_once(": ").unwrap();
+                let line: u64 = number.parse().unwrap();
+                let row: Map<String, Value> = serde_json::from_str(row).unwrap();
+                let cells = row.into_iter().map(|(name, value)| match value.is_null() {
+                    true => (name, json!({"value": null})),
+                    false => (name, json!({"value": value, "line": line})),
+                });
+                Value::Object(cells.collect())
+            });
+            let rows: Vec<Value> = rows.collect();
+            ScriptedReply::call("submit_rows", &json!({"source": path, "rows": rows}))
+        }
+        _ => ScriptedReply::text("done"),
+    }
+}
+
+/// 60 rows in one document, the last of which has nothing but its name.
+async fn a_long_table(small: bool) -> (usize, RunState) {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = (1..60).map(|row| format!("p{row},1.{row},MIT,2021\n"));
+    let text = format!(
+        "name,version,license,edition\n{}Notes,,,\n",
+        rows.collect::<String>()
+    );
+    std::fs::write(dir.path().join("all.csv"), text).unwrap();
+    let mut world = World::new(0, 5);
+    world.root = dir.path().to_owned();
+    let settings = Settings {
+        small,
+        ..Settings::default()
+    };
+    let run = begun(&world, &settings).await;
+    let model = ScriptedClient::new(|request, _| {
+        let is_main = format!("{:?}", request.conversation.tools).contains("assign_task");
+        Script::Reply(match is_main {
+            true => spreading(request, "Fill the rows of all.csv"),
+            false => copying(request),
+        })
+    });
+    let swarm = swarm(&run, &world, Arc::new(model), None);
+    swarm.go().await.unwrap();
+    let tasks = run.with_state(|state| {
+        let of_call = state.tasks.values().filter(|task| task.call.is_some());
+        of_call.count()
+    });
+    (tasks, run.with_state(Clone::clone))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rows_of_a_long_table_are_given_out_in_parts() {
+    for (small, parts) in [(false, 3), (true, 60)] {
+        let (tasks, state) = a_long_table(small).await;
+        assert_eq!(tasks, parts);
+        let told = result(&state);
+        let rows = format!("{parts} of {parts} tasks done: 60 rows, ");
+        assert!(told.starts_with(&rows), "{told}");
+        let report = Report::of(&state);
+        assert_eq!(report.cells.get("missing").copied().unwrap_or(0), 0);
+        assert_eq!(report.bare_rows, ["notes"]);
+        assert_eq!(
+            state.left_note(),
+            None,
+            "the document was opened by its rows"
+        );
+        let version = state.table.get("p31", "version");
+        let evidence = version.cell.unwrap().evidence.as_ref().unwrap();
+        assert_eq!((evidence.source.as_str(), evidence.line), ("all.csv", 32));
+        assert_eq!(evidence.quote, "p31,1.31,MIT,2021");
+    }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::budget::Spent;
 use crate::event::MAIN;
 use crate::run::{RunState, RunStatus};
+use crate::table::CellStatus;
 
 /// The figures of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +22,8 @@ pub struct Report {
     pub cut_short: Option<String>,
     /// Rows of the table.
     pub rows: usize,
+    /// Rows of which nothing but the key is stated: a heading, perhaps, that was taken for a thing.
+    pub bare_rows: Vec<String>,
     /// Places of the table by state.
     pub cells: BTreeMap<&'static str, usize>,
     /// Steps that nothing could have run beside.
@@ -89,6 +92,7 @@ impl Report {
                 .and_then(|main| main.cut_short.as_ref())
                 .map(|cut| cut.why.clone()),
             rows: state.table.row_count(),
+            bare_rows: bare_rows(state),
             cells: cells.unwrap_or_default(),
             critical_steps: state.critical.total(),
             total_steps: state.critical.all_steps(),
@@ -101,6 +105,19 @@ impl Report {
             answer: state.answer.clone(),
         }
     }
+}
+
+fn bare_rows(state: &RunState) -> Vec<String> {
+    let columns = state.contract.iter().flat_map(|contract| &contract.columns);
+    let others: Vec<&str> = columns
+        .filter(|column| !column.is_key)
+        .map(|column| column.name.as_str())
+        .collect();
+    let is_unstated =
+        |row: &str, column: &str| state.table.get(row, column).status == CellStatus::NotStated;
+    let is_bare = |row: &&str| others.iter().all(|column| is_unstated(row, column));
+    let rows = state.table.rows().filter(|_| !others.is_empty());
+    rows.filter(is_bare).map(str::to_owned).collect()
 }
 
 fn agents(state: &RunState) -> Vec<AgentReport> {

@@ -105,6 +105,9 @@ pub fn print_result(
     if let Some(why) = cut_short(state) {
         writeln!(stdout, "  ended by   {}", screen.foreign(why))?;
     }
+    if let Some(rows) = bare(state) {
+        writeln!(stdout, "  look at    {}", screen.foreign(&rows))?;
+    }
     writeln!(
         stdout,
         "  table      {}  .md  .json        timeline  {}",
@@ -116,6 +119,22 @@ pub fn print_result(
         writeln!(stdout, "  {name:<10} {command}")?;
     }
     Ok(())
+}
+
+/// Rows that may be none, in words.
+fn bare(state: &RunState) -> Option<String> {
+    const MOST_NAMED: usize = 5;
+    let rows = Report::of(state).bare_rows;
+    let named = rows.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>();
+    let (last, before) = named.split_last()?;
+    let more = rows.len() - named.len();
+    let names = match (before, more) {
+        ([], 0) => last.clone(),
+        (_, 0) => format!("{} and {last}", before.join(", ")),
+        _ => format!("{} and {more} more", named.join(", ")),
+    };
+    let its = if rows.len() == 1 { "its" } else { "their" };
+    Some(format!("{names}: nothing but {its} name is stated"))
 }
 
 /// What can be done next: with this table first, then beyond it.
