@@ -77,7 +77,7 @@ impl Table {
         })
     }
 
-    /// The first table between pipes: a header, a line of dashes, rows.
+    /// The first table of three columns or more between pipes: a header, a line of dashes, rows.
     fn markdown(text: &str) -> Option<Self> {
         let mut lines = text.lines().enumerate().peekable();
         let (names, dashes) = loop {
@@ -261,18 +261,18 @@ mod tests {
 
     #[test]
     fn tables_of_markdown_stand_between_other_lines() {
-        let text = "# Lights\n\nWords | and more\n\n| name | built in |\n|:--|--:|\n| Arholm | 1871 |\n|A \\| B||\n\nEnd | of it\n";
+        let text = "| Field | Value |\n|---|---|\n| a | b |\n\n| name | built in | by |\n|:--|--:|--|\n| Arholm | 1871 | |\n|A \\| B||Ny|\n\nEnd | of it\n";
         let table = Table::of("a.md", text).unwrap();
         assert_eq!(table.lines(), 7..=8);
         let line = |number: usize| text.lines().nth(number - 1).unwrap();
         let labelled = |number| table.labelled(number, line(number));
         assert_eq!(
             labelled(7).unwrap(),
-            r#"{"name": "Arholm", "built in": "1871"}"#
+            r#"{"name": "Arholm", "built in": "1871", "by": null}"#
         );
         assert_eq!(
             labelled(8).unwrap(),
-            r#"{"name": "A | B", "built in": null}"#
+            r#"{"name": "A | B", "built in": null, "by": "Ny"}"#
         );
         assert_eq!((labelled(3), labelled(5), labelled(10)), (None, None, None));
         assert_eq!(table.cell(7, line(7), "built_in").unwrap(), "1871");
@@ -306,7 +306,7 @@ mod tests {
             ("a.csv", ""),
             ("a.tsv", "name,since"),
             ("a.md", "|---|---|"),
-            ("a.md", "| a | a |\n|---|---|"),
+            ("a.md", "| a | a | b |\n|---|---|---|"),
         ] {
             assert_eq!(Table::of(path, line), None, "{path}: {line}");
         }
