@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::marks::{COLON, Marks};
-use super::page::{Field, Page, Record, Stated, Style};
+use super::page::{Article, Field, Page, Record, Stated, Style};
 use super::value::capitalized;
 use super::words::{Words, phrase};
 use super::{Form, Split, ValueKind};
@@ -75,6 +75,20 @@ const TAIL_SECTIONS: [&str; 6] = [
     "profile",
     "options",
     "links",
+];
+
+/// Headings of an article's parts.
+const HEADINGS: [&str; 10] = [
+    "Details",
+    "Data",
+    "Overview",
+    "At a glance",
+    "Key figures",
+    "Properties",
+    "Summary",
+    "Background",
+    "See also",
+    "Notes",
 ];
 
 /// Keys of fields that are true or false.
@@ -581,7 +595,25 @@ fn style(
         },
         head: head(random, split, form, noise),
         tail: tail(random, split, words, form, noise),
+        article: article(random, split, form),
     }
+}
+
+/// Whether documents of one record are articles.
+fn article(random: &mut Random, split: Split, form: Form) -> Option<Article> {
+    let is_markdown = matches!(form, Form::MarkdownList | Form::MarkdownTable);
+    if !is_markdown || random.chance(0.35) {
+        return None;
+    }
+    let heading = |random: &mut Random| match random.chance(0.5) {
+        true => (*random.pick::<&str>(&HEADINGS)).to_owned(),
+        false => capitalized(&Words::word(random, split)),
+    };
+    Some(Article {
+        split,
+        heading: random.chance(0.8).then(|| heading(random)),
+        rest: (0..random.below(3)).map(|_| heading(random)).collect(),
+    })
 }
 
 fn section(random: &mut Random, noun: &str, form: Form) -> String {

@@ -1,9 +1,10 @@
 //! Records written down line by line, with the line of every value known.
 
-use super::Form;
 use super::form::xml;
 use super::marks::Marks;
 use super::value::capitalized;
+use super::words::phrase;
+use super::{Form, Split};
 use crate::random::Random;
 
 /// A value and where it stands.
@@ -80,6 +81,19 @@ pub struct Style {
     pub head: Vec<String>,
     /// Further sections behind the record, with keys of their own.
     pub tail: Vec<Record>,
+    /// Whether a document of one record is an article about it, in Markdown.
+    pub article: Option<Article>,
+}
+
+/// A page about one thing: its name as the title, words, and what is known of it below a heading of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Article {
+    /// Whose words are used.
+    pub split: Split,
+    /// The heading above the fields.
+    pub heading: Option<String>,
+    /// Further headings with words below them.
+    pub rest: Vec<String>,
 }
 
 impl Style {
@@ -178,6 +192,10 @@ impl Page {
         for line in &style.head {
             self.line(line);
         }
+        if let (Some(article), [record]) = (&style.article, records) {
+            self.article(style, article, record, random);
+            return;
+        }
         match style.form {
             Form::Csv | Form::MarkdownTable => self.table(style, records),
             Form::Json => self.json(style, records),
@@ -191,6 +209,43 @@ impl Page {
             for section in &style.tail {
                 self.section(style, section);
             }
+        }
+    }
+
+    fn article(&mut self, style: &Style, article: &Article, record: &Record, random: &mut Random) {
+        let words = |random: &mut Random| capitalized(&phrase(random, article.split, 5, 14)) + ".";
+        self.line(&format!("# {}", record.name));
+        let (name, fields): (Vec<&Field>, Vec<&Field>) = record
+            .fields
+            .iter()
+            .partition(|field| field.column == Some(0));
+        name.iter().for_each(|field| self.state(0, field));
+        self.line("");
+        for _ in 0..random.below(3) {
+            self.line(&words(random));
+            self.line("");
+        }
+        if let Some(heading) = &article.heading {
+            self.line(&format!("## {heading}"));
+            self.line("");
+        }
+        let is_table = style.form == Form::MarkdownTable || random.chance(0.2);
+        if is_table {
+            self.line(random.pick::<&str>(&["| | |", "| Field | Value |", "| Key | Value |"]));
+            self.line("|---|---|");
+        }
+        for field in fields.into_iter().filter(|field| style.shows(field)) {
+            match is_table {
+                true => self.line(&format!("| {} | {} |", style.key(field), style.cell(field))),
+                false => self.field(style, field, &record.name, None),
+            }
+            self.state(0, field);
+        }
+        for heading in &article.rest {
+            self.line("");
+            self.line(&format!("## {heading}"));
+            self.line("");
+            self.line(&words(random));
         }
     }
 
