@@ -509,6 +509,17 @@ mod tests {
     }
 
     #[test]
+    fn lessons_in_thinking_are_of_their_kinds() {
+        let lessons = (0..300).map(|index| Lesson::thinking(9, Split::Train, index));
+        for lesson in lessons {
+            let thinks = THINKING_PARTS.iter().any(|(kind, _)| *kind == lesson.kind);
+            assert!(thinks, "{:?}", lesson.kind);
+            let is_instant = lesson.kind == LessonKind::ArithmeticInstant;
+            assert_eq!(lesson.reasoning.is_none(), is_instant);
+        }
+    }
+
+    #[test]
     fn an_echo_says_the_same_three_times() {
         let text = echo(1, Split::Train, 2)["text"]
             .as_str()

@@ -185,3 +185,41 @@ fn missing_values_are_missing() {
         }
     }
 }
+
+/// A table that a question names is the only document with rows; and some documents are articles.
+#[test]
+fn a_named_table_has_all_rows() {
+    let (mut named, mut articles) = (0, 0);
+    for folder in (0..400).map(|index| {
+        let mut random = Split::Train.random(7, index);
+        let size = Size {
+            entries: 3,
+            records: 1,
+            columns: 5,
+            noise: random.below(30),
+        };
+        Folder::new(&mut random, Split::Train, size)
+    }) {
+        let papers = folder.papers.iter();
+        let with_rows: Vec<_> = papers.filter(|(_, paper)| !paper.rows.is_empty()).collect();
+        let are_articles = with_rows
+            .iter()
+            .filter(|(_, paper)| paper.text.starts_with("# "));
+        articles += are_articles.count();
+        let Some(table) = &folder.named_table else {
+            continue;
+        };
+        named += 1;
+        assert!(
+            folder.question.contains(table.as_str()),
+            "{}",
+            folder.question
+        );
+        let [(path, paper)] = with_rows.as_slice() else {
+            panic!("rows in {} documents", with_rows.len());
+        };
+        assert_eq!(*path, table);
+        assert!(paper.rows.len() >= 3);
+    }
+    assert!(named > 5 && articles > 20, "{named} {articles}");
+}
