@@ -86,10 +86,9 @@ impl Table {
             if !is_dashes(below) || header.len() > LONGEST_HEADER {
                 continue;
             }
-            let names = Form::Markdown
-                .cells(header)
-                .filter(|names| are_names(names));
-            if let Some(names) = names {
+            // Two columns are mostly keys and values, whose header says nothing.
+            let is_wide = |names: &Vec<String>| names.len() > 2 && are_names(names);
+            if let Some(names) = Form::Markdown.cells(header).filter(is_wide) {
                 break (names, index + 1);
             }
         };
