@@ -85,6 +85,8 @@ pub struct Settings {
     pub context: ContextPolicy,
     /// Tools show little, for models with a context of a few thousand tokens.
     pub small: bool,
+    /// Rows of a long table that one task is to fill: more are given out in parts.
+    pub rows_per_task: usize,
     /// How differing values are settled.
     pub conflicts: ConflictRule,
     /// Seconds that a stream may be silent.
@@ -107,6 +109,7 @@ impl Default for Settings {
             subagent_steps: 100,
             context: ContextPolicy::default(),
             small: false,
+            rows_per_task: 25,
             conflicts: ConflictRule::Keep,
             stall_seconds: 120,
             trial: false,

@@ -159,7 +159,7 @@ fn copying(request: &ChatRequest) -> ScriptedReply {
 }
 
 /// 60 rows in one document, the last of which has nothing but its name.
-async fn a_long_table(small: bool) -> (usize, RunState) {
+async fn a_long_table(rows_per_task: usize) -> (usize, RunState) {
     let dir = tempfile::tempdir().unwrap();
     let rows = (1..60).map(|row| format!("p{row},1.{row},MIT,2021\n"));
     let text = format!(
@@ -170,7 +170,7 @@ async fn a_long_table(small: bool) -> (usize, RunState) {
     let mut world = World::new(0, 5);
     world.root = dir.path().to_owned();
     let settings = Settings {
-        small,
+        rows_per_task,
         ..Settings::default()
     };
     let run = begun(&world, &settings).await;
@@ -192,8 +192,8 @@ async fn a_long_table(small: bool) -> (usize, RunState) {
 
 #[tokio::test(start_paused = true)]
 async fn the_rows_of_a_long_table_are_given_out_in_parts() {
-    for (small, parts) in [(false, 3), (true, 60)] {
-        let (tasks, state) = a_long_table(small).await;
+    for (rows_per_task, parts) in [(25, 3), (1, 60)] {
+        let (tasks, state) = a_long_table(rows_per_task).await;
         assert_eq!(tasks, parts);
         let told = result(&state);
         let rows = format!("{parts} of {parts} tasks done: 60 rows, ");

@@ -27,10 +27,6 @@ pub const ASSIGN_TASK: &str = "assign_task";
 
 /// Longest instructions and tasks, in bytes.
 const MAX_PROMPT_BYTES: usize = 16_000;
-/// Rows of a table that one task is to fill: more are given out in parts.
-const ROWS: usize = 25;
-/// The same where the model is small.
-const ROWS_OF_SMALL: usize = 1;
 /// Most tasks of one call that are at work at the same time.
 const MAX_SIDE_BY_SIDE: usize = 128;
 /// A group has stragglers if it has at least so many tasks …
@@ -202,10 +198,7 @@ impl AssignTask {
                 .iter()
                 .map(|column| column.name.as_str())
                 .collect(),
-            rows: match self.swarm.settings.small {
-                true => ROWS_OF_SMALL,
-                false => ROWS,
-            },
+            rows: self.swarm.settings.rows_per_task,
         };
         let spread = spread(prompt, &self.swarm.documents, &tables)
             .map_err(|problem| ToolError::new(FailureKind::Refused, problem))?;

@@ -75,6 +75,7 @@ fn start(args: StartArgs) -> Result<Outcome> {
     let settings = Settings {
         subagents_think: args.subagents_think,
         conflicts: conflict_rule(args.conflicts),
+        rows_per_task: args.rows_per_task,
         trial: match args.trial {
             None => contract.is_none(),
             Some(when) => when == Trial::Always,
