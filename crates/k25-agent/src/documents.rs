@@ -30,7 +30,7 @@ use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
 pub use pages::NewPage;
-pub use part::{Part, parts_of_table};
+pub use part::{Part, parts_of_table, split_part};
 pub use sample::{sample, top_entries};
 pub use text::without_hidden;
 
@@ -395,20 +395,10 @@ impl Documents {
         (!entries.is_empty() || prefix.is_empty()).then_some(entries)
     }
 
-    /// A document, or the lines of it that a path such as `stations.csv/2-26` names.
-    ///
-    /// # Errors
-    /// See [`DocumentError`].
-    pub fn part(&self, path: &str) -> Result<Part, DocumentError> {
-        let document = self.read(path)?;
-        let lines = clean(path).and_then(|name| Some(self.split(&name)?.1));
-        Ok(Part { document, lines })
-    }
-
     /// A path of some lines of a document as the document's path and the lines; `None` for any other.
     fn split<'p>(&self, name: &'p str) -> Option<(&'p str, RangeInclusive<usize>)> {
         let is_file = self.files.contains(name);
-        part::split(name).filter(|(document, _)| !is_file && self.files.contains(*document))
+        split_part(name).filter(|(document, _)| !is_file && self.files.contains(*document))
     }
 
     /// The document of this path, if it can be read and may have a table. Any other is not read.
@@ -427,29 +417,48 @@ impl Documents {
     /// # Errors
     /// See [`DocumentError`].
     pub fn read(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
+        self.part(path).map(|part| part.document)
+    }
+
+    /// A document, or the lines of it that a path such as `stations.csv/2-26` names.
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn part(&self, path: &str) -> Result<Part, DocumentError> {
         let path = path.trim();
         if pages::is_address(path) {
             let page = self.pages.as_ref().and_then(|pages| pages.get(path));
-            return page.ok_or_else(|| DocumentError::NotBrowsed(path.to_owned()));
+            let document = page.ok_or_else(|| DocumentError::NotBrowsed(path.to_owned()))?;
+            return Ok(Part {
+                document,
+                lines: None,
+            });
         }
-        let mut name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
-        if let Some((document, _)) = self.split(&name) {
-            name.truncate(document.len());
-        }
-        if !self.files.contains(&name) {
-            return Err(self.missing(&name));
+        let name = clean(path).ok_or_else(|| DocumentError::Outside(path.to_owned()))?;
+        let (name, lines) = match self.split(&name) {
+            Some((document, lines)) => (document, Some(lines)),
+            None => (name.as_str(), None),
+        };
+        let document = self.file(name)?;
+        Ok(Part { document, lines })
+    }
+
+    /// The document of a clean path.
+    fn file(&self, name: &str) -> Result<Arc<Document>, DocumentError> {
+        if !self.files.contains(name) {
+            return Err(self.missing(name));
         }
         let slot = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.bytes > CACHE_BYTES {
                 *cache = Cache::default();
             }
-            cache.slots.entry(name.clone()).or_default().clone()
+            cache.slots.entry(name.to_owned()).or_default().clone()
         };
         let mut is_new = false;
         let result = slot.get_or_init(|| {
             is_new = true;
-            self.load(&name).map(Arc::new)
+            self.load(name).map(Arc::new)
         });
         if let (true, Ok(document)) = (is_new, result) {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);

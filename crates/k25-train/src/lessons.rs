@@ -98,13 +98,7 @@ impl Lesson {
 
     fn drawn(parts: &[(LessonKind, usize)], seed: u64, split: Split, index: u64) -> Self {
         let mut random = split.random(seed, index);
-        let mut draw = random.below(100);
-        let drawn = parts.iter().find(|(_, part)| {
-            let found = draw < *part;
-            draw = draw.saturating_sub(*part);
-            found
-        });
-        let kind = drawn.map_or(LessonKind::Lookup, |(kind, _)| *kind);
+        let kind = random.part(parts);
         Self::of_kind(kind, &mut random, split)
     }
 

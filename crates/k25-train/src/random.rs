@@ -59,6 +59,17 @@ impl Random {
         &items[self.below(items.len())]
     }
 
+    /// One of `parts`, of which there is at least one, as often as its number says of their sum.
+    pub fn part<T: Copy>(&mut self, parts: &[(T, usize)]) -> T {
+        let mut left = self.below(parts.iter().map(|(_, part)| part).sum());
+        let found = parts.iter().find(|(_, part)| {
+            let is_it = left < *part;
+            left = left.saturating_sub(*part);
+            is_it
+        });
+        found.unwrap_or(&parts[0]).0
+    }
+
     /// Puts `items` into a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -82,6 +93,18 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_come_as_often_as_they_say() {
+        let mut random = Random::new(3, 4);
+        let mut counts = [0; 3];
+        for _ in 0..10_000 {
+            counts[random.part(&[(0, 20), (1, 0), (2, 80)])] += 1;
+        }
+        assert!((1_850..2_150).contains(&counts[0]), "{counts:?}");
+        assert_eq!(counts[1], 0);
+        assert_eq!(counts[0] + counts[2], 10_000);
+    }
 
     #[test]
     fn draws_have_the_moments_asked_for() {

@@ -29,8 +29,8 @@ impl Part {
     }
 }
 
-/// A path of some lines as the document's path and the lines.
-pub(super) fn split(path: &str) -> Option<(&str, RangeInclusive<usize>)> {
+/// A path of some lines as the document's path and the lines; `None` for a path that cannot be one.
+pub fn split_part(path: &str) -> Option<(&str, RangeInclusive<usize>)> {
     let (document, lines) = path.rsplit_once('/')?;
     let (first, last) = lines.split_once('-').unwrap_or((lines, lines));
     let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
@@ -75,10 +75,10 @@ mod tests {
         assert_eq!(path(None), "a/t.csv");
         assert_eq!(path(Some(5..=5)), "a/t.csv/5");
         assert_eq!(path(Some(2..=26)), "a/t.csv/2-26");
-        assert_eq!(split("a/t.csv/5"), Some(("a/t.csv", 5..=5)));
-        assert_eq!(split("a/t.csv/2-26"), Some(("a/t.csv", 2..=26)));
+        assert_eq!(split_part("a/t.csv/5"), Some(("a/t.csv", 5..=5)));
+        assert_eq!(split_part("a/t.csv/2-26"), Some(("a/t.csv", 2..=26)));
         for path in ["5", "a/t.csv", "a/0", "a/7-2", "a/2-", "a/-2", "a/1-2-3"] {
-            assert_eq!(split(path), None, "{path}");
+            assert_eq!(split_part(path), None, "{path}");
         }
     }
 

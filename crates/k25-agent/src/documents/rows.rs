@@ -1,8 +1,8 @@
 //! Tables in documents: rows with the names of their columns.
 //!
 //! Which cell is whose is told by counting separators, which small models cannot do and large ones do wrongly in wide tables;
-//! and of a long table only the first window has the names. So readers see each row of CSV, and of the first table of a Markdown
-//! document, as an object. The document's lines, and with them evidence, stay as they are. JSON lines are such objects already.
+//! and of a long table only the first window has the names. So readers see each row of CSV, and of a Markdown document's first
+//! table of three columns or more, as an object. The document's lines, and with them evidence, stay as they are. JSON lines are such objects already.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

@@ -1,13 +1,13 @@
 //! Filling what is left open: cells that no agent handed in, and cells that an edit made stale.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::subagents::NewTask;
 use super::{CONTRACT, Swarm, prompts};
-use crate::documents::Documents;
+use crate::documents::{Document, Documents, Part};
 use crate::event::{EventKind, MAIN};
 use crate::run::{RunError, RunState};
 
@@ -99,22 +99,58 @@ impl Swarm {
     }
 }
 
-/// Where a row's other values were found: documents, or the one line of a table.
-fn places(state: &RunState, row: &str, documents: &Documents) -> Vec<String> {
-    let columns = state.contract.iter().flat_map(|contract| &contract.columns);
-    let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
-    let place = |(source, lines): (&str, BTreeSet<usize>)| {
-        let table = documents.table(source);
-        let rows = table.and_then(|table| table.rows(&columns));
-        match (rows, lines.first()) {
-            (Some(rows), Some(line)) if lines.len() == 1 && rows.contains(line) => {
-                format!("{source}/{line}")
+/// The tables that open rows came from. Each is taken apart once, however many of its rows are open.
+struct Tables<'a> {
+    documents: &'a Documents,
+    columns: Vec<&'a str>,
+    /// By path; `None` for what is no table.
+    known: HashMap<String, Option<Table>>,
+}
+
+struct Table {
+    document: Arc<Document>,
+    /// The lines that are rows, in order.
+    rows: Vec<usize>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(state: &'a RunState, documents: &'a Documents) -> Self {
+        let columns = state.contract.iter().flat_map(|contract| &contract.columns);
+        Tables {
+            documents,
+            columns: columns.map(|column| column.name.as_str()).collect(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Where a row's other values were found: documents, or the one line of a table.
+    fn places(&mut self, state: &RunState, row: &str) -> Vec<String> {
+        let lines = state.table.lines(row).into_iter();
+        lines
+            .map(|(source, lines)| self.place(source, &lines))
+            .collect()
+    }
+
+    fn place(&mut self, source: &str, lines: &BTreeSet<usize>) -> String {
+        if !self.known.contains_key(source) {
+            let document = self.documents.table(source);
+            let table = document.and_then(|document| {
+                let rows = document.rows(&self.columns)?;
+                Some(Table { document, rows })
+            });
+            self.known.insert(source.to_owned(), table);
+        }
+        match (&self.known[source], lines.first()) {
+            (Some(table), Some(&line))
+                if lines.len() == 1 && table.rows.binary_search(&line).is_ok() =>
+            {
+                let document = Arc::clone(&table.document);
+                let lines = Some(line..=line);
+                Part { document, lines }.path()
             }
             _ => source.to_owned(),
         }
-    };
-    let lines = state.table.lines(row).into_iter();
-    lines.map(place).collect()
+    }
 }
 
 /// Tasks of a fill that an interruption left behind.
@@ -127,8 +163,9 @@ fn unfinished(state: &RunState) -> Vec<String> {
 }
 
 fn open_fills(state: &RunState, documents: &Documents) -> Vec<Fill> {
+    let mut tables = Tables::new(state, documents);
     let fills = state.open_places().into_iter().map(|(row, columns)| {
-        let prompt = prompts::fill(&row, &columns, &places(state, &row, documents));
+        let prompt = prompts::fill(&row, &columns, &tables.places(state, &row));
         Fill {
             row,
             columns,

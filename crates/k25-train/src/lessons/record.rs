@@ -87,17 +87,11 @@ pub fn write_folder(folder: &Folder, root: &Path) -> Result<(), TrainError> {
 /// The folder of run `index`, its kind, and its stream of random numbers.
 fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folder, Random) {
     let mut random = split.random(seed ^ 0x5eed_0f70_0750_a11e, index);
-    let mut draw = random.below(100);
     let (parts, least_noise, most_noise, least_entries) = match length {
         Length::Short => (PARTS, 8, 38, 6),
         Length::Long => (LONG_PARTS, 20, 120, 20),
     };
-    let kind = parts.iter().find(|(_, part)| {
-        let found = draw < *part;
-        draw = draw.saturating_sub(*part);
-        found
-    });
-    let kind = kind.map_or(RunKind::Swarm, |(kind, _)| *kind);
+    let kind = random.part(&parts);
     let most_records = |random: &mut Random, most| match random.chance(0.7) {
         true => 1,
         false => most,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k25_agent::documents::split_part;
 use serde_json::{Value, json};
 
 use super::Answer;
@@ -222,19 +223,23 @@ impl Turn<'_> {
     }
 
     fn rows(&self, path: &str, name: Option<&str>) -> Vec<&Vec<Option<Stated>>> {
-        let (path, line) = row_of_table(path);
+        let (path, lines) = match split_part(path) {
+            Some((document, lines)) => (document, Some(lines)),
+            None => (path, None),
+        };
         let rows = self
             .folder
             .papers
             .get(path)
             .map(|paper| paper.rows.as_slice())
             .unwrap_or_default();
+        let is_within = |line| lines.as_ref().is_none_or(|lines| lines.contains(&line));
         let is_wanted = |row: &&Vec<Option<Stated>>| {
             let is_here = |stated: &Stated| {
                 let is_called = |name: &str| stated.value.to_lowercase() == name.to_lowercase();
-                name.is_none_or(is_called) && line.is_none_or(|line| stated.line == line)
+                name.is_none_or(is_called) && is_within(stated.line)
             };
-            let is_unnamed = name.is_none() && line.is_none();
+            let is_unnamed = name.is_none() && lines.is_none();
             row[0].as_ref().map_or(is_unnamed, is_here)
         };
         rows.iter().filter(is_wanted).collect()
@@ -420,13 +425,6 @@ impl Turn<'_> {
             _ => Answer::text("The documents do not say it."),
         }
     }
-}
-
-/// A path such as `lights.csv/5` as the document's path and the line; any other with no line.
-fn row_of_table(path: &str) -> (&str, Option<usize>) {
-    let split = path.rsplit_once('/');
-    let row = split.and_then(|(document, line)| Some((document, line.parse().ok()?)));
-    row.map_or((path, None), |(document, line)| (document, Some(line)))
 }
 
 /// The name and column of `What is the COLUMN of NAME?`.
