@@ -401,9 +401,10 @@ impl Documents {
         split_part(name).filter(|(document, _)| !is_file && self.files.contains(*document))
     }
 
-    /// The document of this path, if it can be read and may have a table. Any other is not read.
+    /// The file of this path, if it can be read and may have a table. Any other is not read. Pages of the web have no parts: their
+    /// addresses are whole.
     pub fn table(&self, path: &str) -> Option<Arc<Document>> {
-        let may_have_one = rows::can_have_table(path);
+        let may_have_one = self.has_file(path) && rows::can_have_table(path);
         may_have_one.then(|| self.read(path).ok()).flatten()
     }
 
@@ -668,6 +669,30 @@ mod tests {
         assert_eq!(documents.read("a.pdf").unwrap().line(2), Some("words"));
         let error = documents.read("b").unwrap_err();
         assert_eq!(error.to_string(), "\"b\": locked");
+    }
+
+    #[test]
+    fn files_are_tables_and_pages_are_not() {
+        let text = "name,since\nArholm,1871\n";
+        let dir = folder(&[("a.csv", text.as_bytes()), ("a.txt", text.as_bytes())]);
+        let kept = tempfile::tempdir().unwrap();
+        let documents = Documents::open(dir.path()).unwrap();
+        let documents = documents.with_pages(kept.path()).unwrap();
+        let url = "https://lights.example/a.csv";
+        let page = NewPage {
+            asked: url,
+            url,
+            text,
+            raw: text.as_bytes(),
+            at: 1,
+        };
+        documents.keep_page(page).unwrap();
+        assert!(documents.read(url).is_ok());
+        let is_table = |path: &str| documents.table(path).is_some();
+        assert!(is_table("a.csv"));
+        assert!(!is_table("a.txt") && !is_table("b.csv") && !is_table(url));
+        assert_eq!(documents.part("a.csv/2").unwrap().lines, Some(2..=2));
+        assert_eq!(documents.part(url).unwrap().lines, None);
     }
 
     #[test]
