@@ -9,6 +9,7 @@ mod html;
 mod index;
 mod pages;
 mod part;
+mod records;
 mod rows;
 mod sample;
 mod text;
@@ -25,12 +26,13 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use self::pages::Pages;
+use self::records::Records;
 use self::rows::Table;
 use crate::contract::hex;
 
 pub use index::{Hit, IndexError, SearchIndex};
 pub use pages::NewPage;
-pub use part::{Part, parts_of_table, split_part};
+pub use part::{Part, PartSize, parts_of_records, split_part};
 pub use sample::{sample, top_entries};
 pub use text::without_hidden;
 
@@ -161,10 +163,13 @@ impl Document {
             .cell(number, self.line(number)?, column)
     }
 
-    /// The lines that are rows of its table; `None` where it has none with half of these columns, or one with a row that is more
-    /// than a line.
-    pub fn rows(&self, columns: &[&str]) -> Option<Vec<usize>> {
-        let table = self.table.as_ref()?;
+    /// The lines of each of its records, the rows of its table or what else there are several of in it; `None` where it has none with
+    /// half of these columns, or a table with a row that is more than a line.
+    pub fn records(&self, columns: &[&str]) -> Option<Vec<RangeInclusive<usize>>> {
+        let Some(table) = &self.table else {
+            let records = Records::of(&self.path, &self.text)?;
+            return records.have(columns).then(|| records.into_lines());
+        };
         if table.count_of(columns.iter().copied()) * 2 < columns.len() {
             return None;
         }
@@ -173,10 +178,9 @@ impl Document {
             .lines()
             .filter(|number| !line(*number).trim().is_empty());
         let rows: Vec<usize> = rows.collect();
-        let are_rows = rows
-            .iter()
-            .all(|number| table.is_row(*number, line(*number)));
-        are_rows.then_some(rows)
+        let is_row = |number: &usize| table.is_row(*number, line(*number));
+        let are_rows = rows.iter().all(is_row);
+        are_rows.then(|| rows.into_iter().map(|number| number..=number).collect())
     }
 
     /// The number of the line where `quote` begins; blanks count alike. Of several the one nearest
@@ -401,11 +405,12 @@ impl Documents {
         split_part(name).filter(|(document, _)| !is_file && self.files.contains(*document))
     }
 
-    /// The file of this path, if it can be read and may have a table. Any other is not read. Pages of the web have no parts: their
-    /// addresses are whole.
-    pub fn table(&self, path: &str) -> Option<Arc<Document>> {
-        let may_have_one = self.has_file(path) && rows::can_have_table(path);
-        may_have_one.then(|| self.read(path).ok()).flatten()
+    /// The file of this path, if it can be read and may have records in it. Any other is not read. Pages of the web have no parts:
+    /// their addresses are whole.
+    pub fn with_records(&self, path: &str) -> Option<Arc<Document>> {
+        let can_have_some = rows::can_have_table(path) || records::can_have_records(path);
+        let may_have_some = self.has_file(path) && can_have_some;
+        may_have_some.then(|| self.read(path).ok()).flatten()
     }
 
     /// Whether there is a file of this path.
@@ -674,7 +679,7 @@ mod tests {
     #[test]
     fn files_are_tables_and_pages_are_not() {
         let text = "name,since\nArholm,1871\n";
-        let dir = folder(&[("a.csv", text.as_bytes()), ("a.txt", text.as_bytes())]);
+        let dir = folder(&["a.csv", "a.txt", "a.rs"].map(|path| (path, text.as_bytes())));
         let kept = tempfile::tempdir().unwrap();
         let documents = Documents::open(dir.path()).unwrap();
         let documents = documents.with_pages(kept.path()).unwrap();
@@ -688,9 +693,9 @@ mod tests {
         };
         documents.keep_page(page).unwrap();
         assert!(documents.read(url).is_ok());
-        let is_table = |path: &str| documents.table(path).is_some();
-        assert!(is_table("a.csv"));
-        assert!(!is_table("a.txt") && !is_table("b.csv") && !is_table(url));
+        let may_have_some = |path: &str| documents.with_records(path).is_some();
+        assert!(may_have_some("a.csv") && may_have_some("a.txt"));
+        assert!(!may_have_some("b.csv") && !may_have_some("a.rs") && !may_have_some(url));
         assert_eq!(documents.part("a.csv/2").unwrap().lines, Some(2..=2));
         assert_eq!(documents.part(url).unwrap().lines, None);
     }

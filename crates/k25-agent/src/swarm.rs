@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, ContextPolicy, LastTurn, ModelChoice};
 use crate::contract::{Contract, SUBMIT_ROWS};
-use crate::documents::Documents;
+use crate::documents::{Documents, PartSize};
 use crate::event::{EventKind, MAIN};
 use crate::run::{LastWords, Run, RunError, RunStatus};
 use crate::table::ConflictRule;
@@ -85,7 +85,8 @@ pub struct Settings {
     pub context: ContextPolicy,
     /// Tools show little, for models with a context of a few thousand tokens.
     pub small: bool,
-    /// Rows of a long table that one task is to fill: more are given out in parts.
+    /// Rows that one task is to fill from a table or a list of records: more are given out in parts, and so is what `open` does not
+    /// show at once.
     pub rows_per_task: usize,
     /// How differing values are settled.
     pub conflicts: ConflictRule,
@@ -96,6 +97,26 @@ pub struct Settings {
     pub trial: bool,
     /// Long documents are outlined once for all sub-agents. Not where tools show little.
     pub outlines: bool,
+}
+
+impl Settings {
+    /// How much tools show of a document at once.
+    fn window(&self) -> OpenLimits {
+        match self.small {
+            true => OpenLimits::SMALL,
+            false => OpenLimits::LARGE,
+        }
+    }
+
+    /// How much of a list of records one task gets: what `open` shows at once, and no more rows than are wanted.
+    fn part(&self) -> PartSize {
+        let window = self.window();
+        PartSize {
+            records: self.rows_per_task,
+            lines: window.lines,
+            bytes: window.bytes,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -204,10 +225,7 @@ impl Swarm {
             });
         }
         let settings: Settings = serde_json::from_value(settings).unwrap_or_default();
-        let (limits, hits) = match settings.small {
-            true => (OpenLimits::SMALL, 8),
-            false => (OpenLimits::LARGE, 20),
-        };
+        let (limits, hits) = (settings.window(), if settings.small { 8 } else { 20 });
         if !settings.small && settings.mode != Mode::Direct {
             run.keep_for_last_words(LastWords {
                 prices: main.prices,

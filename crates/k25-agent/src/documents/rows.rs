@@ -42,9 +42,15 @@ pub(super) fn can_have_table(path: &str) -> bool {
     ENDINGS.contains(&ending(path).as_str())
 }
 
-fn ending(path: &str) -> String {
+/// What stands behind the last dot of a path, in small letters.
+pub(super) fn ending(path: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or_default();
     last.to_ascii_lowercase()
+}
+
+/// The name of a column or key, whatever its case and joints.
+pub(super) fn plain(name: &str) -> String {
+    name.to_lowercase().replace([' ', '_'], "-")
 }
 
 impl Table {
@@ -122,7 +128,6 @@ impl Table {
     }
 
     fn position(&self, column: &str) -> Option<usize> {
-        let plain = |name: &str| name.to_lowercase().replace([' ', '_'], "-");
         let wanted = plain(column);
         self.names.iter().position(|name| plain(name) == wanted)
     }

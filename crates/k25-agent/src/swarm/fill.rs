@@ -1,6 +1,7 @@
 //! Filling what is left open: cells that no agent handed in, and cells that an edit made stale.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -99,31 +100,45 @@ impl Swarm {
     }
 }
 
-/// The tables that open rows came from. Each is taken apart once, however many of its rows are open.
-struct Tables<'a> {
+/// The documents of several records that open rows came from. Each is taken apart once, however many of its rows are open.
+struct Lists<'a> {
     documents: &'a Documents,
     columns: Vec<&'a str>,
-    /// By path; `None` for what is no table.
-    known: HashMap<String, Option<Table>>,
+    /// By path; `None` for what has no records.
+    known: HashMap<String, Option<List>>,
 }
 
-struct Table {
+struct List {
     document: Arc<Document>,
-    /// The lines that are rows, in order.
-    rows: Vec<usize>,
+    /// The lines of each record, in order.
+    records: Vec<RangeInclusive<usize>>,
 }
 
-impl<'a> Tables<'a> {
+impl List {
+    /// The record that all of these lines are in.
+    fn record(&self, lines: &BTreeSet<usize>) -> Option<Part> {
+        let (first, last) = (lines.first()?, lines.last()?);
+        let at = self.records.partition_point(|record| record.end() < first);
+        let record = self.records.get(at)?;
+        let is_within = record.contains(first) && record.contains(last);
+        is_within.then(|| Part {
+            document: Arc::clone(&self.document),
+            lines: Some(record.clone()),
+        })
+    }
+}
+
+impl<'a> Lists<'a> {
     fn new(state: &'a RunState, documents: &'a Documents) -> Self {
         let columns = state.contract.iter().flat_map(|contract| &contract.columns);
-        Tables {
+        Lists {
             documents,
             columns: columns.map(|column| column.name.as_str()).collect(),
             known: HashMap::new(),
         }
     }
 
-    /// Where a row's other values were found: documents, or the one line of a table.
+    /// Where a row's other values were found: documents, or the one record of a list.
     fn places(&mut self, state: &RunState, row: &str) -> Vec<String> {
         let lines = state.table.lines(row).into_iter();
         lines
@@ -133,23 +148,16 @@ impl<'a> Tables<'a> {
 
     fn place(&mut self, source: &str, lines: &BTreeSet<usize>) -> String {
         if !self.known.contains_key(source) {
-            let document = self.documents.table(source);
-            let table = document.and_then(|document| {
-                let rows = document.rows(&self.columns)?;
-                Some(Table { document, rows })
+            let document = self.documents.with_records(source);
+            let list = document.and_then(|document| {
+                let records = document.records(&self.columns)?;
+                Some(List { document, records })
             });
-            self.known.insert(source.to_owned(), table);
+            self.known.insert(source.to_owned(), list);
         }
-        match (&self.known[source], lines.first()) {
-            (Some(table), Some(&line))
-                if lines.len() == 1 && table.rows.binary_search(&line).is_ok() =>
-            {
-                let document = Arc::clone(&table.document);
-                let lines = Some(line..=line);
-                Part { document, lines }.path()
-            }
-            _ => source.to_owned(),
-        }
+        let list = self.known[source].as_ref();
+        let record = list.and_then(|list| list.record(lines));
+        record.map_or(source.to_owned(), |part| part.path())
     }
 }
 
@@ -163,9 +171,9 @@ fn unfinished(state: &RunState) -> Vec<String> {
 }
 
 fn open_fills(state: &RunState, documents: &Documents) -> Vec<Fill> {
-    let mut tables = Tables::new(state, documents);
+    let mut lists = Lists::new(state, documents);
     let fills = state.open_places().into_iter().map(|(row, columns)| {
-        let prompt = prompts::fill(&row, &columns, &tables.places(state, &row));
+        let prompt = prompts::fill(&row, &columns, &lists.places(state, &row));
         Fill {
             row,
             columns,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::spread::{Spread, Tables, spread};
+use super::spread::{Lists, Spread, spread};
 use super::{Swarm, digest};
 use crate::contract::Contract;
 use crate::event::{EventKind, MAIN, TaskEnd};
@@ -191,16 +191,16 @@ impl AssignTask {
             call: context.call.clone(),
             group: context.group,
         };
-        let tables = Tables {
+        let lists = Lists {
             columns: self
                 .contract
                 .columns
                 .iter()
                 .map(|column| column.name.as_str())
                 .collect(),
-            rows: self.swarm.settings.rows_per_task,
+            part: self.swarm.settings.part(),
         };
-        let spread = spread(prompt, &self.swarm.documents, &tables)
+        let spread = spread(prompt, &self.swarm.documents, &lists)
             .map_err(|problem| ToolError::new(FailureKind::Refused, problem))?;
         match spread {
             Some(tasks) => self.assign_each(&given, tasks).await,

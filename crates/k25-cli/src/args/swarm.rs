@@ -78,7 +78,8 @@ pub struct StartArgs {
     /// What becomes of different values for one cell
     #[arg(long, value_enum, default_value_t = Conflicts::Keep)]
     pub conflicts: Conflicts,
-    /// Rows of a long table (CSV, JSON lines, Markdown) that one sub-agent fills: more are given out in parts
+    /// Rows of a table (CSV, JSON lines, Markdown) or list of records (JSON, YAML, TOML, `Key: value`) that one sub-agent fills: more
+    /// are given out in parts
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = positive)]
     pub rows_per_task: usize,
     /// How the main agent works

@@ -1,0 +1,269 @@
+//! Records that follow one another in a document, each of several lines: what `dpkg -s` prints, the packages of a `Cargo.lock`, a
+//! list in YAML, an array in JSON.
+//!
+//! They are found by how they begin, without reading more into a document than its lines tell: each record opens with the same
+//! key, the same header or a brace of the same depth. What has another shape has no records, and is read as a whole.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::rows::{ending, plain};
+
+/// Longest text before a mark that counts as a key, in bytes.
+const LONGEST_KEY: usize = 60;
+
+/// The records of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Records {
+    /// The keys of all of them, as [`plain`] writes them.
+    keys: BTreeSet<String>,
+    /// The keys of the lines around them.
+    around: BTreeSet<String>,
+    /// Their lines, counted from 1, in order.
+    lines: Vec<RangeInclusive<usize>>,
+}
+
+/// Whether a document of this path can have records; no other has to be read to know that it has none.
+pub(super) fn can_have_records(path: &str) -> bool {
+    const ENDINGS: [&str; 6] = ["json", "yaml", "yml", "toml", "lock", "txt"];
+    let name = path.rsplit('/').next().unwrap_or(path);
+    !name.contains('.') || ENDINGS.contains(&ending(name).as_str())
+}
+
+impl Records {
+    /// The records of a document of this path, if it has two or more.
+    pub(super) fn of(path: &str, text: &str) -> Option<Self> {
+        let lines: Vec<&str> = text.lines().collect();
+        let found = match ending(path).as_str() {
+            "json" => objects(&lines),
+            "yaml" | "yml" => items(&lines),
+            "toml" | "lock" => tables(&lines),
+            _ => paragraphs(&lines),
+        }?;
+        if found.len() < 2 {
+            return None;
+        }
+        let keys = |lines: &[&str]| lines.iter().flat_map(|line| keys_of(line)).collect();
+        let (first, end) = (found[0].start, found[found.len() - 1].end);
+        let around = [&lines[..first], &lines[end..]].concat();
+        let counted = found
+            .into_iter()
+            .map(|record| record.start + 1..=record.end);
+        Some(Self {
+            keys: keys(&lines[first..end]),
+            around: keys(&around),
+            lines: counted.collect(),
+        })
+    }
+
+    /// Whether these columns are of the records: half of them are, and fewer of the document around them, as where a package's
+    /// manifest lists its authors.
+    pub(super) fn have(&self, columns: &[&str]) -> bool {
+        let count = |keys: &BTreeSet<String>| {
+            let is_key = |column: &&&str| keys.contains(&plain(column));
+            columns.iter().filter(is_key).count()
+        };
+        let own = count(&self.keys);
+        own * 2 >= columns.len() && own > count(&self.around)
+    }
+
+    /// The lines of each record, counted from 1.
+    pub(super) fn into_lines(self) -> Vec<RangeInclusive<usize>> {
+        self.lines
+    }
+}
+
+/// Lines by index, the last one not among them.
+type Lines = std::ops::Range<usize>;
+
+/// The records that begin at these lines; the last one ends before line `end`. Blank lines behind a record are not part of it.
+fn between(starts: &[usize], end: usize, lines: &[&str]) -> Vec<Lines> {
+    let ends = starts[1..].iter().copied().chain([end]);
+    let records = starts.iter().zip(ends).map(|(&start, end)| {
+        let blank = lines[start..end].iter().rev();
+        let blank = blank.take_while(|line| line.trim().is_empty()).count();
+        start..end - blank
+    });
+    records.collect()
+}
+
+/// Blocks with blank lines between them which all begin with the same key: `Package: …`.
+fn paragraphs(lines: &[&str]) -> Option<Vec<Lines>> {
+    let is_blank = |index: usize| lines[index].trim().is_empty();
+    let begins = |index: &usize| !is_blank(*index) && (*index == 0 || is_blank(index - 1));
+    let starts: Vec<usize> = (0..lines.len()).filter(begins).collect();
+    let opener = |index: usize| lines[index].split_once([':', '=']).map(|(key, _)| key);
+    let first = opener(*starts.first()?)?;
+    let is_key = !first.is_empty() && first.len() <= LONGEST_KEY && !first.starts_with([' ', '#']);
+    let are_alike = starts.iter().all(|&start| opener(start) == Some(first));
+    (is_key && are_alike).then(|| between(&starts, lines.len(), lines))
+}
+
+/// The tables of an array of tables in TOML: `[[package]]`.
+fn tables(lines: &[&str]) -> Option<Vec<Lines>> {
+    let name = |line: &&&str| line.trim().starts_with("[[");
+    let header = lines.iter().find(name)?.trim();
+    let own = format!("{}.", &header[..header.find(']')?]);
+    let starts: Vec<usize> = (0..lines.len())
+        .filter(|&index| lines[index].trim() == header)
+        .collect();
+    let is_other = |line: &&str| {
+        let line = line.trim();
+        let is_own = line == header || line.starts_with(&own) || line.starts_with(&own[1..]);
+        line.starts_with('[') && line.ends_with(']') && !line.contains([',', '"']) && !is_own
+    };
+    let last = *starts.last()?;
+    let rest = lines[last..].iter().position(is_other);
+    // A table of another name between two of these: they do not follow one another.
+    if lines[starts[0]..last].iter().any(is_other) {
+        return None;
+    }
+    let end = rest.map_or(lines.len(), |at| last + at);
+    Some(between(&starts, end, lines))
+}
+
+/// The items of a list of mappings in YAML which all begin with the same key: `- name: …`.
+fn items(lines: &[&str]) -> Option<Vec<Lines>> {
+    let opener = |line: &str| {
+        let item = line.trim_start().strip_prefix("- ")?;
+        let (key, _) = item.split_once(':')?;
+        Some((depth(line), key.trim().to_owned()))
+    };
+    let first = lines.iter().position(|line| opener(line).is_some())?;
+    let wanted = opener(lines[first])?;
+    let is_outside = |line: &str| {
+        let is_within = depth(line) > wanted.0 || line.trim().is_empty();
+        !is_within && opener(line).as_ref() != Some(&wanted) && !line.trim().starts_with('#')
+    };
+    let rest = lines[first..].iter().position(|line| is_outside(line));
+    let end = rest.map_or(lines.len(), |at| first + at);
+    let is_start = |index: &usize| opener(lines[*index]).as_ref() == Some(&wanted);
+    let starts: Vec<usize> = (first..end).filter(is_start).collect();
+    Some(between(&starts, end, lines))
+}
+
+/// The objects of an array in JSON, each with its braces in lines of their own or in one line.
+fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
+    let is_open = |line: &str| line.trim_start().starts_with('{');
+    let is_closed = |line: &str| line.trim_end_matches([',', ' ']).ends_with('}');
+    // The brace around everything is none of a record.
+    let first = 1 + lines.iter().skip(1).position(|line| is_open(line))?;
+    let wanted = depth(lines[first]);
+    let mut found = Vec::new();
+    let mut start = None;
+    for (index, line) in lines.iter().enumerate().skip(first) {
+        if depth(line) < wanted && !line.trim().is_empty() {
+            break;
+        }
+        if depth(line) > wanted || line.trim().is_empty() {
+            continue;
+        }
+        match (start, is_open(line), is_closed(line)) {
+            (None, true, true) => found.push(index..index + 1),
+            (None, true, false) => start = Some(index),
+            (Some(begin), false, true) => {
+                found.push(begin..index + 1);
+                start = None;
+            }
+            _ => return None,
+        }
+    }
+    start.is_none().then_some(found)
+}
+
+/// How far a line is indented.
+fn depth(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// The keys in a line.
+fn keys_of(line: &str) -> Vec<String> {
+    let line = line.trim();
+    if line.starts_with('{')
+        && let Ok(object) = serde_json::from_str::<Map<String, Value>>(line.trim_end_matches(','))
+    {
+        return object.keys().map(|key| plain(key)).collect();
+    }
+    let line = line.strip_prefix("- ").unwrap_or(line);
+    let key = line.split_once([':', '=']).map(|(key, _)| key.trim());
+    let key = key.map(|key| key.trim_matches('"'));
+    let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
+    key.map(plain).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &str, text: &str) -> Vec<(usize, usize)> {
+        let records = Records::of(path, text).map_or(Vec::new(), Records::into_lines);
+        let pair = |lines: RangeInclusive<usize>| (*lines.start(), *lines.end());
+        records.into_iter().map(pair).collect()
+    }
+
+    #[test]
+    fn blocks_that_begin_alike_are_records() {
+        let status = "Package: a\nVersion: 1\nDescription: words\n more: words\n .\n\nPackage: b\nVersion: 2\n\n\n";
+        assert_eq!(lines("status", status), [(1, 5), (7, 8)]);
+        assert_eq!(lines("x.txt", status), [(1, 5), (7, 8)]);
+        let records = Records::of("status", status).unwrap();
+        assert!(records.have(&["package", "Version", "section"]));
+        assert!(!records.have(&["package", "license", "section"]));
+        for none in [
+            "Package: a\nVersion: 1\n",
+            "Package: a\n\nwords\n\nPackage: b\n",
+            "words\n\nwords\n",
+            "# a: b\n\n# a: b\n",
+            "\n\n",
+            "",
+        ] {
+            assert_eq!(lines("status", none), [], "{none}");
+        }
+    }
+
+    #[test]
+    fn arrays_of_tables_are_records() {
+        let lock = "# by hand\nversion = 4\n\n[[package]]\nname = \"a\"\ndependencies = [\n \"b\",\n]\n\n[package.more]\nx = 1\n\n[[package]]\nname = \"b\"\n\n[metadata]\ny = 1\n";
+        assert_eq!(lines("Cargo.lock", lock), [(4, 11), (13, 14)]);
+        let mixed = "[[a]]\nx = 1\n[other]\ny = 1\n[[a]]\nx = 2\n";
+        assert_eq!(lines("a.toml", mixed), []);
+        assert_eq!(lines("a.toml", "[package]\nname = \"a\"\n"), []);
+    }
+
+    #[test]
+    fn items_of_a_list_are_records() {
+        let list = "lights:\n  - name: a\n    since: 1\n    on:\n      - x: 1\n\n  - name: b\n  # no more\n\nend: 1\n";
+        assert_eq!(lines("a.yaml", list), [(2, 5), (7, 8)]);
+        assert_eq!(lines("a.yml", "- a: 1\n- a: 2\n"), [(1, 1), (2, 2)]);
+        assert_eq!(lines("a.yaml", "- a\n- b\n"), []);
+        assert_eq!(lines("a.yaml", "- a: 1\n- b: 2\n"), []);
+    }
+
+    #[test]
+    fn a_list_within_a_record_is_no_list_of_records() {
+        let manifest = "[package]\nname = \"a\"\nversion = \"1\"\n\n[[bin]]\nname = \"b\"\n\n[[bin]]\nname = \"c\"\n";
+        let records = Records::of("Cargo.toml", manifest).unwrap();
+        assert_eq!(records.lines.len(), 2);
+        assert!(!records.have(&["name", "version"]));
+        assert!(!records.have(&["name"]));
+        assert!(!can_have_records("a/b.rs"));
+        assert!(can_have_records("a.b/status") && can_have_records("a/Cargo.LOCK"));
+    }
+
+    #[test]
+    fn objects_of_an_array_are_records() {
+        let array = "[\n  {\n    \"name\": \"a\",\n    \"at\": {\n      \"x\": 1\n    }\n  },\n  {\n    \"name\": \"b\"\n  }\n]\n";
+        assert_eq!(lines("a.json", array), [(2, 7), (8, 10)]);
+        let within = "{\"all\": [\n{\"name\": \"a\", \"b_c\": 1},\n{\"name\": \"b\"}\n]}\n";
+        assert_eq!(lines("a.json", within), []);
+        let within = "{\"all\": [\n {\"name\": \"a\", \"b_c\": 1},\n {\"name\": \"b\"}\n]}\n";
+        assert_eq!(lines("a.json", within), [(2, 2), (3, 3)]);
+        let records = Records::of("a.json", within).unwrap();
+        assert!(records.have(&["Name", "b-c", "d"]));
+        for none in ["{\n  \"a\": 1\n}\n", "[\n  {\n  {\n", "[\n  {\n", "[]"] {
+            assert_eq!(lines("a.json", none), [], "{none}");
+        }
+    }
+}
