@@ -108,6 +108,17 @@ const FLAGS: [&str; 12] = [
 ];
 /// Keys of fields that name something close to a record.
 const RELATIVES: [&str; 6] = ["source", "provides", "alias", "parent", "series", "group"];
+/// Keys of addresses, which are taken for each other.
+const LINKS: [&str; 8] = [
+    "documentation",
+    "homepage",
+    "repository",
+    "website",
+    "source",
+    "changelog",
+    "bugs",
+    "url",
+];
 /// Keys of fields that say what else a thing needs.
 const NEEDS: [&str; 10] = [
     "depends",
@@ -380,12 +391,12 @@ impl Plan {
             .collect();
         let mut order: Vec<usize> = (0..count).collect();
         random.shuffle(&mut order);
-        let name_key = match random.below(20) {
-            0..8 => "name".to_owned(),
-            8..13 => noun.to_owned(),
-            13..16 => "title".to_owned(),
-            16 => "id".to_owned(),
-            _ => words.different(random),
+        let (name_key, is_plain) = match random.below(20) {
+            0..8 => ("name".to_owned(), true),
+            8..13 => (noun.to_owned(), true),
+            13..16 => ("title".to_owned(), true),
+            16 => ("id".to_owned(), true),
+            _ => (words.different(random), false),
         };
         let style = style(random, split, words, noun, form, size.noise);
         Self {
@@ -394,7 +405,8 @@ impl Plan {
             keys,
             asked: order[..asked].to_vec(),
             name_key: vec![name_key],
-            name_first: random.chance(0.7),
+            // A key that nobody would look for tells what it is by its place.
+            name_first: !is_plain || random.chance(0.7),
             naming: Naming::draw(random),
             noise: size.noise,
         }
@@ -486,6 +498,15 @@ impl Plan {
         for _ in 0..random.below(3) {
             let key = random.pick::<&str>(&RELATIVES);
             noise.push(Field::new(key, vec![relative(random, split, name)]));
+        }
+        for _ in 0..random.below(4) {
+            let key = random.pick::<&str>(&LINKS);
+            let url = ValueKind::Url.draw(random, split).to_string();
+            let text = match random.chance(0.4) {
+                true => format!("{}/{name}", url.trim_end_matches('/')),
+                false => url,
+            };
+            noise.push(Field::new(key, vec![text]));
         }
         if random.chance(0.5) {
             let text = phrase(random, split, 5, 14);

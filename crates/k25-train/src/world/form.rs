@@ -43,7 +43,9 @@ pub enum Form {
 
 impl Form {
     /// Forms that both splits have.
-    pub const TRAINED: [Self; 12] = [
+    pub const TRAINED: [Self; 13] = [
+        // Twice: most of what a fresh machine has to read is manifests.
+        Self::Toml,
         Self::Toml,
         Self::Yaml,
         Self::Json,

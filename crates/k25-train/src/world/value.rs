@@ -154,7 +154,13 @@ impl ValueKind {
             Self::Url => url(random, split),
             Self::Licence => licence(random, split),
             Self::Flag => (*random.pick(&["true", "false"])).to_owned(),
-            Self::Contact => format!("{} <{}>", person(random, split, 5), address(random, split)),
+            Self::Contact => {
+                let at = match random.chance(0.1) {
+                    true => url(random, split),
+                    false => address(random, split),
+                };
+                format!("{} <{at}>", holder(random, split))
+            }
             Self::Amount => {
                 let unit = *random.pick(&[
                     "MB", "kB", "kg", "m", "km", "EUR", "USD", "ms", "W", "%", "GiB",
@@ -185,6 +191,19 @@ fn person(random: &mut Random, split: Split, most: i64) -> String {
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Who answers for something: a person or a team, whose name may have a host, a mark or words without capitals in it.
+fn holder(random: &mut Random, split: Split) -> String {
+    let name = person(random, split, 5);
+    match random.below(10) {
+        0 => format!("{name} {}", Words::word(random, split)),
+        1 => format!("{name} {}", host(random, split)),
+        2 => format!("{name} {} maintainers", host(random, split)),
+        3 => format!("{name}'{}", Words::word(random, split)),
+        4 => format!("{} {name}", Words::name_like(random, split)),
+        _ => name,
+    }
 }
 
 /// An address of mail.

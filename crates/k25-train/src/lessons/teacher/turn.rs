@@ -42,7 +42,7 @@ impl Turn<'_> {
         if thread.has("define_table") {
             self.define_table()
         } else if thread.has("assign_task") {
-            self.orchestrate()
+            self.orchestrate(random)
         } else if !thread.has("submit_rows") {
             self.reply()
         } else if thread.user == self.folder.question {
@@ -103,7 +103,7 @@ impl Turn<'_> {
         Some((entries, more.and_then(|line| line.parse().ok())))
     }
 
-    fn orchestrate(&self) -> Answer {
+    fn orchestrate(&self, random: &mut Random) -> Answer {
         let thread = self.thread;
         if thread.notes.is_empty() || thread.nudge.is_some_and(|note| not_opened(note).is_none()) {
             let Some((entries, more)) = self.entries() else {
@@ -137,10 +137,23 @@ impl Turn<'_> {
         let given: Vec<&str> = given
             .filter_map(|done| done.arguments["prompt"].as_str())
             .collect();
+        let is_spread = |done: &Done<'_>| {
+            let prompt = done.arguments["prompt"].as_str();
+            done.name == "assign_task" && prompt.is_some_and(|prompt| prompt.contains("{*"))
+        };
+        let last = thread.done.last().filter(|done| !done.failed());
+        if last.is_some_and(is_spread) && thread.nudge.is_none() {
+            return Answer::text("The table is complete.");
+        }
         let (entries, _) = self.entries().unwrap_or_default();
         let tasks = match (&self.folder.named_table, self.pattern(&entries)) {
             (Some(table), _) => vec![table.clone()],
-            (None, Some(pattern)) if thread.notes.is_empty() => vec![pattern],
+            (None, Some(pattern)) if self.errs && given.is_empty() => {
+                let prompt = self.task(&misspelled(&pattern, random));
+                let call = json!({"agent": reader, "prompt": prompt});
+                return Answer::call("assign_task", call).mistaken();
+            }
+            (None, Some(pattern)) if thread.notes.is_empty() || given.is_empty() => vec![pattern],
             _ => entries,
         };
         let tasks = tasks.iter().map(|entry| self.task(entry));
@@ -432,6 +445,18 @@ fn asked(question: &str) -> Option<(&str, &str)> {
     let rest = question.strip_prefix("What is the ")?.strip_suffix('?')?;
     let (column, name) = rest.split_once(" of ")?;
     Some((name, column))
+}
+
+/// A pattern that is nearly this one and matches nothing.
+fn misspelled(pattern: &str, random: &mut Random) -> String {
+    let inner = pattern.trim_matches(['{', '}']).trim_start_matches('*');
+    let inner = inner.trim_start_matches(['/', '.']);
+    match random.below(3) {
+        _ if inner.is_empty() => "{*./}".to_owned(),
+        0 => format!("{{*.*.{inner}}}"),
+        1 => format!("{{*/*/{inner}}}"),
+        _ => format!("{{*.{inner}/}}"),
+    }
 }
 
 /// Makes one cell of a row wrong: another line, or left out.
