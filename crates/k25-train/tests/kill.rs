@@ -1,7 +1,8 @@
 //! A run that is killed twenty times ends with the very bits of one that was not.
 //!
-//! This program is parent and child in one: with the argument `child` it trains and prints a line per step; without, it starts
-//! children and kills them (SIGKILL on Unix) after a random number of lines.
+//! That holds for a model from nothing, rounded to INT4 on the way, and for an adapter over its export. This program is parent and
+//! child in one: with the argument `child` it trains and prints a line per step; without, it starts children and kills them
+//! (SIGKILL on Unix) after a random number of lines.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use k25_chat::{SPECIAL_SLOTS, Tokenizer};
 use k25_config::ModelConfig;
 use k25_train::data::DataKind;
+use k25_train::export::export;
 use k25_train::random::Random;
 use k25_train::run::{METRICS_FILE, Report, Run, trained};
 use serde_json::Value;
@@ -51,33 +53,79 @@ path = "b.jsonl"
 tokens = 90
 "#;
 
+/// An adapter over what [`RUN`] made, experts among its targets.
+const ADAPTER_RUN: &str = r#"
+[model]
+config = "base/config.json"
+tokenizer = "vocabulary"
+start_from = "base"
+seed = 8
+[run]
+steps = 130
+batch_tokens = 96
+context = 48
+checkpoint_every = 3
+[schedule]
+peak = 1e-2
+warmup_steps = 10
+[lora]
+rank = 4
+alpha = 8
+targets = ["q_b_proj", "o_proj", "gate_proj", "down_proj"]
+[[data]]
+path = "a.jsonl"
+"#;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, base, out] = arguments.as_slice()
+    if let [_, mode, config, out] = arguments.as_slice()
         && mode == "child"
     {
-        return child(Path::new(base), Path::new(out));
+        return child(Path::new(config), Path::new(out));
     }
     let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
     prepare(dir.path());
-    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
-    child(dir.path(), &whole);
-    let mut random = Random::new(25, 0);
-    for _ in 0..KILLS {
-        kill_after(dir.path(), &killed, 4 + random.below(4));
-    }
-    let made = trained(&killed).map(|_| fs::read_to_string(killed.join(METRICS_FILE)));
-    assert!(made.is_ok(), "a killed run has a state");
-    child(dir.path(), &killed);
-    compare(&whole, &killed);
+    let config = path("run.toml");
+    let (whole, killed) = (path("whole"), path("killed"));
+    train_and_kill(&config, &whole, &killed, 25);
+    check_what_happened(&metrics(&whole));
     println!("test a_run_killed_{KILLS}_times_ends_with_the_same_bits ... ok");
+
+    let (_, model) = trained(&whole).expect("a trained model");
+    export(&model, Some(&path("vocabulary")), &path("base")).expect("an export");
+    let config = path("adapter.toml");
+    fs::write(&config, ADAPTER_RUN).expect("a file");
+    train_and_kill(&config, &path("whole-adapter"), &path("killed-adapter"), 26);
+    println!("test an_adapter_killed_{KILLS}_times_ends_with_the_same_bits ... ok");
+}
+
+/// Trains once without a stop and once with many, and compares metrics and weights.
+fn train_and_kill(config: &Path, whole: &Path, killed: &Path, seed: u64) {
+    child(config, whole);
+    let mut random = Random::new(seed, 0);
+    for _ in 0..KILLS {
+        kill_after(config, killed, 4 + random.below(4));
+    }
+    let made = trained(killed).map(|_| fs::read_to_string(killed.join(METRICS_FILE)));
+    assert!(made.is_ok(), "a killed run has a state");
+    child(config, killed);
+    let steps = metrics(whole);
+    assert!(steps.len() >= 130, "{} lines", steps.len());
+    assert_eq!(steps, metrics(killed));
+    let bits = |dir: &Path| {
+        let (_, model) = trained(dir).expect("a trained model");
+        let values = model.params.values().iter();
+        values.map(|value| value.to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(bits(whole), bits(killed));
 }
 
 /// Trains to the end on one thread, printing a line per step.
-fn child(base: &Path, out: &Path) {
+fn child(config: &Path, out: &Path) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     pool.expect("a pool").install(|| {
-        let mut run = Run::open(&base.join("run.toml"), DataKind::Text, out).expect("a run opens");
+        let mut run = Run::open(config, DataKind::Text, out).expect("a run opens");
         run.run(&mut |report| {
             if let Report::Step(metrics) = report {
                 println!("step {}", metrics.step);
@@ -88,11 +136,11 @@ fn child(base: &Path, out: &Path) {
     });
 }
 
-fn kill_after(base: &Path, out: &Path, lines: usize) {
+fn kill_after(config: &Path, out: &Path, lines: usize) {
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program)
         .arg("child")
-        .args([base, out])
+        .args([config, out])
         .stdout(Stdio::piped())
         .spawn()
         .expect("a child starts");
@@ -103,42 +151,21 @@ fn kill_after(base: &Path, out: &Path, lines: usize) {
     child.wait().expect("the child was there");
 }
 
-fn compare(whole: &Path, killed: &Path) {
-    let (whole_metrics, killed_metrics) = (metrics(whole), metrics(killed));
-    assert!(whole_metrics.len() >= 130, "{} lines", whole_metrics.len());
-    assert_eq!(whole_metrics, killed_metrics);
-    let quantized = whole_metrics
-        .iter()
-        .filter(|line| line["quantized"] == true)
-        .count();
-    assert_eq!(quantized, 70);
-    for line in whole_metrics
-        .iter()
-        .filter(|line| line["evaluation"].is_string())
-    {
-        let is_rounded = line["step"]
-            .as_u64()
-            .is_some_and(|step| step >= QUANTIZED_FROM);
+/// The run was rounded from its middle on, said what an export would lose before, and had heads to clip.
+fn check_what_happened(lines: &[Value]) {
+    let quantized = lines.iter().filter(|line| line["quantized"] == true);
+    assert_eq!(quantized.count(), 70);
+    for line in lines.iter().filter(|line| line["evaluation"].is_string()) {
+        let step = line["step"].as_u64();
+        let is_rounded = step.is_some_and(|step| step >= QUANTIZED_FROM);
         assert_eq!(line["loss"] == line["exported_loss"], is_rounded, "{line}");
     }
-    let clipped = |line: &&Value| {
+    let has_clipped = |line: &Value| {
         line["clipped_heads"]
             .as_u64()
             .is_some_and(|heads| heads > 0)
     };
-    assert!(
-        whole_metrics.iter().any(|line| clipped(&line)),
-        "QK-Clip had work"
-    );
-    let [(_, whole), (_, killed)] =
-        [whole, killed].map(|dir| trained(dir).expect("a trained model"));
-    let bits = |values: &[f32]| {
-        values
-            .iter()
-            .map(|value| value.to_bits())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(bits(whole.params.values()), bits(killed.params.values()));
+    assert!(lines.iter().any(has_clipped), "QK-Clip had work");
 }
 
 /// All lines without the speed, which nobody repeats.
