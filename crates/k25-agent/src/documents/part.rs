@@ -18,6 +18,18 @@ pub struct Part {
 }
 
 impl Part {
+    /// Its lines, counted from 1.
+    pub fn range(&self) -> RangeInclusive<usize> {
+        let all = 1..=self.document.line_count();
+        self.lines.clone().unwrap_or(all)
+    }
+
+    /// The line that it is, where it is one.
+    pub fn only_line(&self) -> Option<usize> {
+        let lines = self.lines.as_ref()?;
+        (lines.start() == lines.end()).then(|| *lines.start())
+    }
+
     /// The path that names it.
     pub fn path(&self) -> String {
         let path = &self.document.path;

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::spelling::{as_spelled, naming, whole_address, whole_name};
 use super::{Author, Cell, Evidence, display, row_key};
 use crate::contract::{Column, ColumnType, Contract, is_stated_in, normalise};
-use crate::documents::{Document, DocumentError, Documents};
+use crate::documents::{DocumentError, Documents, Part};
 
 /// Longest quote that is kept, in bytes.
 const MAX_QUOTE_BYTES: usize = 400;
@@ -25,16 +24,16 @@ const MOST_SEARCHED: usize = 1 << 20;
 
 /// Where quotes are looked up.
 pub trait Sources {
-    /// The document of this path.
+    /// The document of this path, or the lines of one that it names.
     ///
     /// # Errors
     /// See [`DocumentError`].
-    fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError>;
+    fn part(&self, path: &str) -> Result<Part, DocumentError>;
 }
 
 impl Sources for Documents {
-    fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
-        self.read(path)
+    fn part(&self, path: &str) -> Result<Part, DocumentError> {
+        Documents::part(self, path)
     }
 }
 
@@ -288,10 +287,9 @@ impl Check<'_> {
         cell: &Value,
     ) -> Result<(Value, Evidence), String> {
         let source = cell["source"].as_str().unwrap_or(self.source);
-        let document = self
-            .sources
-            .document(source)
-            .map_err(|error| error.to_string())?;
+        let part = self.sources.part(source);
+        let part = part.map_err(|error| error.to_string())?;
+        let document = &part.document;
         let given_line = cell["line"]
             .as_u64()
             .and_then(|line| usize::try_from(line).ok());
@@ -299,28 +297,36 @@ impl Check<'_> {
             .as_str()
             .map(str::trim)
             .filter(|quote| !quote.is_empty());
-        let (line, quote) = match (quote, given_line) {
+        let (line, quote) = match (quote, part.only_line().or(given_line)) {
             (Some(quote), near) => {
                 let found = document.find(quote, near);
                 let line = found.ok_or_else(|| format!("the quote is not in {source}"))?;
                 (line, quote.to_owned())
             }
             (None, Some(line)) => {
-                let text = document.line(line);
-                let lines = document.line_count();
-                let text = text.ok_or_else(|| format!("{source} has {lines} lines"))?;
+                let text = match document.line(line) {
+                    Some(text) => text,
+                    None if part.lines.is_some() => "",
+                    None => {
+                        let lines = document.line_count();
+                        return Err(format!("{source} has {lines} lines"));
+                    }
+                };
                 (line, text.trim().to_owned())
             }
             (None, None) => return Err("give the line or a quote".to_owned()),
         };
+        let is_within = part.range().contains(&line);
         // A row of a table says of a column what stands below its name, and nothing else.
         let place = document.cell(line, &column.name);
         let text = place.as_deref().unwrap_or(&quote);
-        let stated = spelled(column, value, text).map(|value| (value, line, quote.clone()));
-        let Some((value, line, quote)) = stated.or_else(|| elsewhere(column, value, &document))
+        let stated = spelled(column, value, text).filter(|_| is_within);
+        let stated = stated.map(|value| (value, line, quote.clone()));
+        let Some((value, line, quote)) = stated.or_else(|| elsewhere(column, value, &part, line))
         else {
             let shown = shortened(text, 80);
             return Err(match place {
+                _ if !is_within => format!("line {line} is not in {source}"),
                 Some(_) => format!("not on line {line}, where {} is {shown:?}", column.name),
                 None => format!("not on line {line}: {shown}"),
             });
@@ -350,22 +356,28 @@ fn spelled(column: &Column, value: &Value, quote: &str) -> Option<Value> {
     }
 }
 
-/// The only line of the document that states a text, if there is one: agents miscount lines more often than they invent what
-/// stands there word by word.
+/// The only line of the document, or of its lines that were named, that states a text, if there is one: agents miscount lines more
+/// often than they invent what stands there word by word.
 fn elsewhere(
     column: &Column,
     value: &Value,
-    document: &Document,
+    part: &Part,
+    given_line: usize,
 ) -> Option<(Value, usize, String)> {
+    let document = &part.document;
     let text = value.as_str().filter(|_| is_free_text(column))?;
-    if text.len() < LEAST_LOOKED_UP || document.byte_count() > MOST_SEARCHED {
+    // A line that cannot be meant says nothing against a short text.
+    let is_long_enough = text.len() >= LEAST_LOOKED_UP || !part.range().contains(&given_line);
+    if !is_long_enough || document.byte_count() > MOST_SEARCHED {
         return None;
     }
     let said = |number| {
         let cell = document.cell(number, &column.name).map(Cow::Owned);
         cell.or_else(|| document.line(number).map(Cow::Borrowed))
     };
-    let lines = (1..=document.line_count()).filter_map(|number| Some((number, said(number)?)));
+    let lines = part
+        .range()
+        .filter_map(|number| Some((number, said(number)?)));
     let mut places = lines.filter(|(_, text)| is_stated_in(column, value, text));
     let (Some((number, text)), None) = (places.next(), places.next()) else {
         return None;
@@ -416,15 +428,23 @@ fn around(quote: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::contract::parse_columns;
+    use crate::documents::{Document, split_part};
     use serde_json::json;
 
     struct One(Arc<Document>);
 
     impl Sources for One {
-        fn document(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
-            if path == self.0.path {
-                return Ok(Arc::clone(&self.0));
+        fn part(&self, path: &str) -> Result<Part, DocumentError> {
+            let (name, lines) = match split_part(path) {
+                Some((name, lines)) => (name, Some(lines)),
+                None => (path, None),
+            };
+            if name == self.0.path {
+                let document = Arc::clone(&self.0);
+                return Ok(Part { document, lines });
             }
             Err(DocumentError::NotFound {
                 path: path.to_owned(),
@@ -620,6 +640,41 @@ mod tests {
         );
         let evidence = submission.accepted[1].evidence.as_ref().unwrap();
         assert_eq!(evidence.quote, "Arholm,31,1871,\"grey, \"\"old\"\"\"");
+    }
+
+    /// Lines are miscounted, and most of all where they do not begin with 1.
+    #[test]
+    fn who_was_given_some_lines_means_those() {
+        let columns = parse_columns("name*, kept:integer, by").unwrap();
+        let text = "name: Arholm\nkept: 1\nby: Ny\n\nname: Byholm\nkept: 2\nby: Oz\n";
+        let document = Arc::new(Document::new("lights", String::new(), text.to_owned()));
+        let contract = Contract::new(columns).unwrap();
+        let told = |source: &str, row: Value| {
+            let arguments = json!({"source": source, "rows": [row]});
+            let sources = One(Arc::clone(&document));
+            let author = Author::User;
+            submit(&contract, &sources, &arguments, &author, &[], &|_, _| false)
+        };
+        let row = json!({
+            "name": {"value": "Byholm", "line": 4},
+            "kept": {"value": 1, "line": 2},
+            "by": {"value": "Oz", "line": 70},
+        });
+        let submission = told("lights/5-7", row.clone());
+        assert_eq!(
+            submission.text(),
+            "ok: byholm, 2 values\nbyholm.kept: line 2 is not in lights/5-7"
+        );
+        let place = |cell: &Cell| {
+            let evidence = cell.evidence.as_ref().unwrap();
+            (evidence.source.clone(), evidence.line)
+        };
+        let places: Vec<_> = submission.accepted.iter().map(place).collect();
+        let at = |line| ("lights".to_owned(), line);
+        assert_eq!(places, [at(5), at(7)]);
+        assert_eq!(told("lights", row).accepted, []);
+        let one = told("lights/5", json!({"name": {"value": "Byholm", "line": 1}}));
+        assert_eq!(place(&one.accepted[0]), at(5));
     }
 
     #[test]
