@@ -86,8 +86,8 @@ pub struct Settings {
     /// Tools show little, for models with a context of a few thousand tokens.
     pub small: bool,
     /// Rows that one task is to fill from a table or a list of records: more are given out in parts, and so is what `open` does not
-    /// show at once.
-    pub rows_per_task: usize,
+    /// show at once. `None`: one where tools show little, else 25.
+    pub rows_per_task: Option<usize>,
     /// How differing values are settled.
     pub conflicts: ConflictRule,
     /// Seconds that a stream may be silent.
@@ -111,8 +111,9 @@ impl Settings {
     /// How much of a list of records one task gets: what `open` shows at once, and no more rows than are wanted.
     fn part(&self) -> PartSize {
         let window = self.window();
+        let usual = if self.small { 1 } else { 25 };
         PartSize {
-            records: self.rows_per_task,
+            records: self.rows_per_task.unwrap_or(usual),
             lines: window.lines,
             bytes: window.bytes,
         }
@@ -130,7 +131,7 @@ impl Default for Settings {
             subagent_steps: 100,
             context: ContextPolicy::default(),
             small: false,
-            rows_per_task: 25,
+            rows_per_task: None,
             conflicts: ConflictRule::Keep,
             stall_seconds: 120,
             trial: false,

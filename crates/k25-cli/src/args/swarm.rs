@@ -79,9 +79,9 @@ pub struct StartArgs {
     #[arg(long, value_enum, default_value_t = Conflicts::Keep)]
     pub conflicts: Conflicts,
     /// Rows of a table (CSV, JSON lines, Markdown) or list of records (JSON, YAML, TOML, `Key: value`) that one sub-agent fills: more
-    /// are given out in parts
-    #[arg(long, value_name = "N", default_value_t = 25, value_parser = positive)]
-    pub rows_per_task: usize,
+    /// are given out in parts [default: 25, with small contexts 1]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub rows_per_task: Option<usize>,
     /// How the main agent works
     #[command(flatten)]
     pub main: MainAgentArgs,

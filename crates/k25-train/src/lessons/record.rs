@@ -298,8 +298,6 @@ fn settings(kind: RunKind, in_words: bool) -> Settings {
         context: ContextPolicy::DiscardAll,
         main_thinks: false,
         small: true,
-        // What a small model does well.
-        rows_per_task: 1,
         ..Settings::default()
     }
 }
