@@ -35,13 +35,21 @@ pub(super) fn whole_address<'a>(text: &str, line: &'a str) -> Option<&'a str> {
     (whole.len() > text.len()).then_some(whole)
 }
 
+/// The words of a text in small letters.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// Whether a line's key is the column's name, as in `rust-version = "1.61"`.
+pub(super) fn is_key(column: &str, line: &str) -> bool {
+    let key = line.split_once([':', '=']).map(|(key, _)| words(key));
+    key.is_some_and(|key| key == words(column))
+}
+
 /// How closely a line names a column: the number of words of its name if all of them stand there, else 0.
 pub(super) fn naming(column: &str, line: &str) -> usize {
-    let words = |text: &str| -> Vec<String> {
-        let words = text.split(|c: char| !c.is_alphanumeric());
-        let words = words.filter(|word| !word.is_empty());
-        words.map(str::to_lowercase).collect()
-    };
     let (name, line) = (words(column), words(line));
     match name.iter().all(|word| line.contains(word)) {
         true => name.len(),
