@@ -139,6 +139,11 @@ fn items(lines: &[&str]) -> Option<Vec<Lines>> {
     };
     let rest = lines[first..].iter().position(|line| is_outside(line));
     let end = rest.map_or(lines.len(), |at| first + at);
+    // An item that begins otherwise is in none of the records, and would be nobody's.
+    let is_item = |line: &&str| depth(line) == wanted.0 && line.trim_start().starts_with("- ");
+    if lines.get(end).is_some_and(is_item) {
+        return None;
+    }
     let is_start = |index: &usize| opener(lines[*index]).as_ref() == Some(&wanted);
     let starts: Vec<usize> = (first..end).filter(is_start).collect();
     Some(between(&starts, end, lines))
@@ -148,8 +153,11 @@ fn items(lines: &[&str]) -> Option<Vec<Lines>> {
 fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
     let is_open = |line: &str| line.trim_start().starts_with('{');
     let is_closed = |line: &str| line.trim_end_matches([',', ' ']).ends_with('}');
-    // The brace around everything is none of a record.
+    // The brace around everything is none of a record, and none shares a line with the array's bracket.
     let first = 1 + lines.iter().skip(1).position(|line| is_open(line))?;
+    if !lines[first - 1].trim_end().ends_with('[') {
+        return None;
+    }
     let wanted = depth(lines[first]);
     let mut found = Vec::new();
     let mut start = None;
@@ -195,6 +203,8 @@ fn keys_of(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lines(path: &str, text: &str) -> Vec<(usize, usize)> {
@@ -239,6 +249,7 @@ mod tests {
         assert_eq!(lines("a.yml", "- a: 1\n- a: 2\n"), [(1, 1), (2, 2)]);
         assert_eq!(lines("a.yaml", "- a\n- b\n"), []);
         assert_eq!(lines("a.yaml", "- a: 1\n- b: 2\n"), []);
+        assert_eq!(lines("a.yaml", "- a: 1\n- a: 2\n- b: 3\n- a: 4\n"), []);
     }
 
     #[test]
@@ -262,8 +273,54 @@ mod tests {
         assert_eq!(lines("a.json", within), [(2, 2), (3, 3)]);
         let records = Records::of("a.json", within).unwrap();
         assert!(records.have(&["Name", "b-c", "d"]));
-        for none in ["{\n  \"a\": 1\n}\n", "[\n  {\n  {\n", "[\n  {\n", "[]"] {
+        for none in [
+            "{\n  \"a\": 1\n}\n",
+            "[\n  {\n  {\n",
+            "[\n  {\n",
+            "[]",
+            "[{\"a\": 1},\n {\"a\": 2},\n {\"a\": 3}\n]\n",
+        ] {
             assert_eq!(lines("a.json", none), [], "{none}");
+        }
+    }
+
+    /// Lines that openers, ends and what confuses them are made of.
+    const PIECES: [&str; 20] = [
+        "",
+        " ",
+        "{",
+        "  {",
+        "  }",
+        "  },",
+        "[",
+        "]",
+        "{\"a\": [",
+        "  {\"a\": 1},",
+        "- a: 1",
+        "  - a: 1",
+        "- b",
+        "    c: 1",
+        "a: 1",
+        "a = 1",
+        "[[a]]",
+        "[a.b]",
+        "[b]",
+        "é: ü",
+    ];
+
+    proptest! {
+        /// Whatever the document, its records are within it, in order, none of them empty or within another.
+        #[test]
+        fn records_lie_behind_each_other(
+            pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..30),
+            path in prop::sample::select(&["a.json", "a.yaml", "a.toml", "a"][..]),
+        ) {
+            let text = pieces.join("\n");
+            let mut before = 0;
+            for (first, last) in lines(path, &text) {
+                prop_assert!(before < first && first <= last && last <= pieces.len());
+                before = last;
+            }
         }
     }
 }

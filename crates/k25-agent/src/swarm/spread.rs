@@ -96,7 +96,8 @@ pub(super) fn spread(
 /// The pattern that one which matches nothing may stand for, and how many documents match: of those whose names end as it does,
 /// at the depth where most of them lie.
 fn meant(pattern: &str, documents: &Documents) -> Option<(String, usize)> {
-    let ending = pattern.rsplit(['*', '/']).next()?.trim_start_matches('.');
+    let ending = pattern.trim_end_matches('/').rsplit(['*', '/']).next()?;
+    let ending = ending.trim_start_matches('.');
     if ending.is_empty() {
         return None;
     }
@@ -246,6 +247,7 @@ mod tests {
         let (_dir, documents) = folder_of(&files);
         let told = |prompt: &str| spread(prompt, &documents, &LISTS).unwrap_err();
         assert!(told("{*.Cargo.toml}").ends_with("; 2 match {*/Cargo.toml}"));
+        assert!(told("{*.Cargo.toml/}").ends_with("; 2 match {*/Cargo.toml}"));
         assert!(told("{*/*/y/Cargo.toml}").ends_with("; 2 match {*/Cargo.toml}"));
         assert!(told("{x/*.toml}").ends_with("; 3 match {*/*.toml}"));
         assert!(told("{*/*.o.toml}").ends_with("matches {*/*.o.toml}"));
