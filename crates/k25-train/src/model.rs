@@ -183,6 +183,26 @@ impl TrainModel {
             })
     }
 
+    /// Makes this model the mean of itself, which counts `share` of 1, and of another. Runs that began alike, or one where another
+    /// ended, are close enough for that: their mean is often better than both (Wortsman et al., "Model soups", 2022). Nothing is
+    /// changed, and the answer is `false`, where the other has another shape.
+    #[must_use]
+    pub fn average(&mut self, other: &Self, share: f32) -> bool {
+        if self.config != other.config || self.params.len() != other.params.len() {
+            return false;
+        }
+        let mix = |own: &mut [f32], others: &[f32]| {
+            for (own, other) in own.iter_mut().zip(others) {
+                *own = share * *own + (1.0 - share) * other;
+            }
+        };
+        mix(self.params.values_mut(), other.params.values());
+        for (own, (_, others)) in self.correction_biases_mut().zip(other.correction_biases()) {
+            mix(own, others);
+        }
+        true
+    }
+
     /// Every router's correction bias with the index of its layer.
     pub fn correction_biases(&self) -> impl Iterator<Item = (usize, &[f32])> {
         let layers = self.text.layers.iter().enumerate();

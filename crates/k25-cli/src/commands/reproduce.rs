@@ -142,6 +142,8 @@ fn work(step: &Step, args: &ReproduceArgs, interrupt: &Interrupt) -> Result<Outc
             run: at(run),
             dir: at(dir),
             merge: false,
+            mean_with: None,
+            share: 0.5,
             json: args.json,
         }),
     }

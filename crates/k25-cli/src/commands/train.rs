@@ -89,7 +89,8 @@ tensors keep their types: INT4 experts with an adapter are rounded to INT4 again
 Examples:
   k25 train export runs/sft ./my-model
   k25 train export runs/lora ./my-adapter
-  k25 train export runs/lora ./my-model --merge")]
+  k25 train export runs/lora ./my-model --merge
+  k25 train export runs/b ./mean --mean-with runs/a --share 0.75")]
 pub struct ExportArgs {
     /// Folder of the run
     pub run: PathBuf,
@@ -98,9 +99,21 @@ pub struct ExportArgs {
     /// Write a whole checkpoint with the adapters of a LoRA run added to it
     #[arg(long)]
     pub merge: bool,
+    /// Folder of another run of the same shape: write the mean of both models
+    #[arg(long, value_name = "RUN", conflicts_with = "merge")]
+    pub mean_with: Option<PathBuf>,
+    /// How much the run itself counts in the mean, of 1
+    #[arg(long, value_name = "PART", default_value_t = 0.5, value_parser = part, requires = "mean_with")]
+    pub share: f32,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A number from 0 to 1.
+fn part(text: &str) -> Result<f32, String> {
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "a number from 0 to 1".to_owned())
 }
 
 /// `k25 train evaluate`.
@@ -379,9 +392,20 @@ fn duration(seconds: u64) -> String {
 
 /// Writes a run's model as a checkpoint, or its adapters.
 pub fn export_run(args: &ExportArgs) -> Result<Outcome> {
-    let (config, model) = trained(&args.run)?;
+    let (config, mut model) = trained(&args.run)?;
     let tokenizer = &config.model.tokenizer;
     let written = args.dir.display().to_string();
+    if let Some(other) = &args.mean_with {
+        let (other_config, other_model) = trained(other)?;
+        let is_whole = config.lora.is_none() && other_config.lora.is_none();
+        if !is_whole || !model.average(&other_model, args.share) {
+            bail!(
+                "{} and {} are not two models of one shape\n  hint: a mean is taken of whole models, as of a run and one that began where it ended",
+                args.run.display(),
+                other.display()
+            );
+        }
+    }
     match (&config.lora, &config.model.start_from) {
         (Some(_), Some(base)) if args.merge => {
             let merged = adapter::merge(&model, base, tokenizer, &args.dir)?;

@@ -40,6 +40,30 @@ fn steps(
     loss
 }
 
+#[test]
+fn a_mean_lies_between_two_models_of_one_shape() {
+    let [mut mean, other] = [3, 4].map(|seed| TrainModel::fresh(tiny_config(), seed));
+    for bias in mean.correction_biases_mut() {
+        bias.fill(1.0);
+    }
+    let expected: Vec<f32> = (mean.params.values().iter())
+        .zip(other.params.values())
+        .map(|(own, other)| 0.75 * own + 0.25 * other)
+        .collect();
+    assert!(mean.average(&other, 0.75));
+    assert_eq!(mean.params.values(), expected);
+    let biases: Vec<f32> = mean
+        .correction_biases()
+        .flat_map(|(_, bias)| bias.to_vec())
+        .collect();
+    assert!(!biases.is_empty() && biases.iter().all(|bias| *bias == 0.75));
+
+    let mut config = tiny_config();
+    config.text.hidden_size = 64;
+    assert!(!mean.average(&TrainModel::fresh(config, 3), 0.5));
+    assert_eq!(mean.params.values(), expected);
+}
+
 /// The exported checkpoint read by `Reference` against the rounded values on the tape: equal up to the order of sums.
 #[test]
 fn exported_logits_are_those_of_the_rounded_model() {
