@@ -25,10 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, ContextPolicy, LastTurn, ModelChoice};
 use crate::contract::{Contract, SUBMIT_ROWS};
-use crate::documents::{Documents, PartSize};
+use crate::documents::{Documents, PartSize, without_hidden};
 use crate::event::{EventKind, MAIN};
 use crate::run::{LastWords, Run, RunError, RunStatus};
-use crate::table::ConflictRule;
+use crate::table::{ConflictRule, shortened};
 use crate::tools::{DefineTable, Open, OpenLimits, Search, SubmitRows, Tool, Toolset};
 
 use outline::{Outlined, Outlines};
@@ -40,6 +40,8 @@ pub use report::{AgentReport, Report};
 pub use subagents::{ASSIGN_TASK, CREATE_SUBAGENT};
 pub use timeline::timeline_svg;
 
+/// How much of a model's words an error shows, in bytes.
+const MOST_SAID: usize = 300;
 /// Calls with the last words of an agent that fills a table alone.
 const LAST_CALLS: u64 = 8;
 /// The task in which the columns are found.
@@ -302,23 +304,21 @@ impl Swarm {
     async fn stages(self: &Arc<Self>) -> Result<String, RunError> {
         if self.settings.mode.is_words() {
             self.answering_agent().work(&self.run, MAIN).await?;
-            return Ok(self.last_words());
+            return Ok(self.last_words(MAIN));
         }
         let proposed = self.contract().await?;
         let contract = self.try_out(proposed).await?;
         self.main_agent(&contract).work(&self.run, MAIN).await?;
         self.fill_open_places().await?;
         self.judge_conflicts().await?;
-        Ok(self.last_words())
+        Ok(self.last_words(MAIN))
     }
 
-    fn last_words(&self) -> String {
+    /// What the agent of a task said at its end.
+    fn last_words(&self, task: &str) -> String {
         self.run.with_state(|state| {
-            state
-                .tasks
-                .get(MAIN)
-                .map(|task| task.text.clone())
-                .unwrap_or_default()
+            let task = state.tasks.get(task);
+            task.map(|task| task.text.clone()).unwrap_or_default()
         })
     }
 
@@ -348,9 +348,16 @@ impl Swarm {
             ..self.agent(&self.main, prompts::CONTRACT.to_owned(), user)
         };
         agent.work(&self.run, CONTRACT).await?;
-        known().ok_or_else(|| RunError::Invalid {
-            what: "the model proposed no columns that can be used".to_owned(),
-            hint: "name them: --columns \"name*, version, license\"".to_owned(),
+        known().ok_or_else(|| {
+            let words = without_hidden(&self.last_words(CONTRACT));
+            let what = "the model proposed no columns that can be used";
+            RunError::Invalid {
+                what: match words.trim() {
+                    "" => what.to_owned(),
+                    words => format!("{what}; it says: {}", shortened(words, MOST_SAID)),
+                },
+                hint: "name them: --columns \"name*, version, license\"".to_owned(),
+            }
         })
     }
 

@@ -61,6 +61,24 @@ async fn the_model_proposes_columns_where_nobody_names_them() {
     assert_eq!(world.wrong_places(&run), Vec::<String>::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_model_says_instead_of_columns_is_shown() {
+    let world = World::new(1, 2);
+    let run = Run::open(common::parts(Arc::default_memory(), budget())).unwrap();
+    let documents = world.documents();
+    let question = "Who won?";
+    Swarm::begin(&run, question, None, &Settings::default(), &documents)
+        .await
+        .unwrap();
+    let model =
+        ScriptedClient::new(|_, _| Script::Reply(ScriptedReply::text("I cannot say.\u{7}")));
+    let error = swarm(&run, &world, Arc::new(model), None).go().await;
+    let told = error.unwrap_err().to_string();
+    let expected = "the model proposed no columns that can be used; it says: I cannot say.";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(!told.contains('\u{7}'));
+}
+
 trait DefaultMemory {
     fn default_memory() -> Self;
 }
