@@ -18,10 +18,11 @@ pub struct Part {
 }
 
 impl Part {
-    /// Its lines, counted from 1.
+    /// Its lines as far as the document has them, counted from 1; whoever writes a path may name more.
     pub fn range(&self) -> RangeInclusive<usize> {
-        let all = 1..=self.document.line_count();
-        self.lines.clone().unwrap_or(all)
+        let count = self.document.line_count();
+        let lines = self.lines.as_ref();
+        lines.map_or(1..=count, |lines| *lines.start()..=count.min(*lines.end()))
     }
 
     /// The line that it is, where it is one.
@@ -131,6 +132,12 @@ mod tests {
         assert_eq!(path(None), "a/t.csv");
         assert_eq!(path(Some(5..=5)), "a/t.csv/5");
         assert_eq!(path(Some(2..=26)), "a/t.csv/2-26");
+        let range = |lines| {
+            let document = Arc::clone(&document);
+            Part { document, lines }.range()
+        };
+        assert_eq!((range(None), range(Some(1..=usize::MAX))), (1..=1, 1..=1));
+        assert!(range(Some(5..=26)).is_empty());
         assert_eq!(split_part("a/t.csv/5"), Some(("a/t.csv", 5..=5)));
         assert_eq!(split_part("a/t.csv/2-26"), Some(("a/t.csv", 2..=26)));
         for path in ["5", "a/t.csv", "a/0", "a/7-2", "a/2-", "a/-2", "a/1-2-3"] {

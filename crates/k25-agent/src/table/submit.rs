@@ -373,19 +373,21 @@ fn elsewhere(
     }
     // A line that cannot be meant says nothing against a short text.
     let is_long_enough = text.len() >= LEAST_LOOKED_UP || !part.range().contains(&given_line);
-    let is_near = |number: usize| number.abs_diff(given_line) <= MISCOUNTED;
-    let can_be_meant = |number, line: &str| {
-        is_long_enough || ((part.lines.is_some() || is_near(number)) && is_key(&column.name, line))
+    let can_be_meant = |line: &str| is_long_enough || is_key(&column.name, line);
+    let (first, last) = match part.lines.is_some() || is_long_enough {
+        true => part.range().into_inner(),
+        false => (
+            given_line.saturating_sub(MISCOUNTED),
+            given_line.saturating_add(MISCOUNTED),
+        ),
     };
     let said = |number| {
         let cell = document.cell(number, &column.name).map(Cow::Owned);
         cell.or_else(|| document.line(number).map(Cow::Borrowed))
     };
-    let lines = part
-        .range()
-        .filter_map(|number| Some((number, said(number)?)));
-    let mut places = lines
-        .filter(|(number, text)| can_be_meant(*number, text) && is_stated_in(column, value, text));
+    let lines = (first..=last).filter_map(|number| Some((number, said(number)?)));
+    let mut places =
+        lines.filter(|(_, text)| can_be_meant(text) && is_stated_in(column, value, text));
     let (Some((number, text)), None) = (places.next(), places.next()) else {
         return None;
     };

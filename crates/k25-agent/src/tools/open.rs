@@ -80,10 +80,7 @@ impl Open {
     fn window(&self, part: &Part, first: usize) -> Result<String, ToolError> {
         let document = &part.document;
         let count = document.line_count();
-        let (begin, last) = match &part.lines {
-            Some(lines) => (*lines.start(), count.min(*lines.end())),
-            None => (1, count),
-        };
+        let (begin, last) = part.range().into_inner();
         let first = first.max(begin);
         if first > last.max(1) {
             let message = format!("{} has {count} lines", document.path);
