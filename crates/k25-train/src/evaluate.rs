@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use k25_agent::agent::ModelChoice;
+use k25_agent::event::EventKind;
 use k25_agent::run::{Run, RunState};
 use k25_agent::table::{CellStatus, display};
 use k25_chat::{
@@ -58,9 +59,14 @@ pub struct TableScore {
     pub ended: Score,
     /// What went wrong, for a look: place, what there should be, what there is.
     pub faults: Vec<String>,
+    /// Tool calls that are not valid: tool, arguments as the model wrote them, what it was told.
+    pub call_faults: Vec<String>,
 }
 
-/// Most faults that are kept.
+/// Failures of calls that are no JSON, do not match the tool's schema, or name no tool.
+const INVALID: [&str; 2] = ["arguments", "unknown_tool"];
+
+/// Most faults of a sort that are kept.
 const SHOWN_FAULTS: usize = 60;
 
 /// Longest answer of a candidate in a run.
@@ -265,6 +271,7 @@ impl TableScore {
     }
 
     fn judge(&mut self, index: u64, folder: &Folder, run: &Run) {
+        self.note_invalid_calls(index, run);
         run.with_state(|state| {
             let mut expected = 0;
             for (path, paper) in &folder.papers {
@@ -274,12 +281,44 @@ impl TableScore {
                 }
             }
             self.invented_rows += (state.table.row_count() as u64).saturating_sub(expected);
-            let failed = |kind: &str| state.failures.get(kind).copied().unwrap_or(0);
-            let wrong = failed("arguments") + failed("unknown_tool");
+            let failed = |kind: &&str| state.failures.get(*kind).copied().unwrap_or(0);
+            let wrong: u64 = INVALID.iter().map(failed).sum();
             let all = state.spent.tool_calls;
             self.calls.all += all;
             self.calls.right += all.saturating_sub(wrong);
         });
+    }
+
+    /// Notes what the calls of a run that are not valid look like.
+    fn note_invalid_calls(&mut self, index: u64, run: &Run) {
+        let events = run.journal().read().unwrap_or_default();
+        // Ids are unique within a task.
+        let mut written: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        for event in &events {
+            match &event.kind {
+                EventKind::Replied { reply, .. } => {
+                    let calls = reply.calls.iter();
+                    written.extend(calls.map(|call| {
+                        let key = (event.task.as_str(), call.id.as_str());
+                        (key, call.arguments.as_str())
+                    }));
+                }
+                EventKind::ToolReturned {
+                    call,
+                    tool,
+                    text,
+                    failure: Some(failure),
+                    ..
+                } if INVALID.contains(&failure.as_str()) => {
+                    let key = (event.task.as_str(), call.as_str());
+                    let arguments = written.get(&key).copied().unwrap_or_default();
+                    self.call_faults
+                        .push(format!("{index} {tool} {arguments}: {text}"));
+                }
+                _ => {}
+            }
+        }
+        self.call_faults.truncate(SHOWN_FAULTS);
     }
 
     fn judge_row(

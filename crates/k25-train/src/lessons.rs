@@ -5,6 +5,7 @@ mod beyond;
 mod copies;
 pub mod record;
 mod rows;
+mod several;
 mod sight;
 mod teacher;
 
@@ -41,6 +42,8 @@ pub enum LessonKind {
     Beyond,
     /// Rows of a table with the line of each value.
     Rows,
+    /// Many values of a document at once.
+    Several,
 }
 
 /// One lesson.
@@ -65,16 +68,17 @@ pub const NOT_FOUND: &str = "not found";
 const MOST_FURTHER: usize = 20;
 
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 9] = [
-    (LessonKind::Rows, 8),
-    (LessonKind::Lookup, 30),
-    (LessonKind::NotFound, 4),
+const PARTS: [(LessonKind, usize); 10] = [
+    (LessonKind::Several, 24),
+    (LessonKind::Rows, 12),
+    (LessonKind::Lookup, 25),
+    (LessonKind::NotFound, 3),
     (LessonKind::Rewrite, 4),
-    (LessonKind::Reverse, 5),
-    (LessonKind::Compare, 12),
-    (LessonKind::Arithmetic, 28),
-    (LessonKind::ArithmeticInstant, 5),
-    (LessonKind::Beyond, 4),
+    (LessonKind::Reverse, 8),
+    (LessonKind::Compare, 7),
+    (LessonKind::Arithmetic, 12),
+    (LessonKind::ArithmeticInstant, 3),
+    (LessonKind::Beyond, 2),
 ];
 
 /// The same of lessons in thinking alone. They are short, so that among others they are few tokens and fewer sums: some two thousand
@@ -96,6 +100,11 @@ impl Lesson {
         Self::drawn(&THINKING_PARTS, seed, split, index)
     }
 
+    /// Lesson `index` of those that ask for many values of a document at once.
+    pub fn several(seed: u64, split: Split, index: u64) -> Self {
+        several::several(&mut split.random(seed, index), split)
+    }
+
     fn drawn(parts: &[(LessonKind, usize)], seed: u64, split: Split, index: u64) -> Self {
         let mut random = split.random(seed, index);
         let kind = random.part(parts);
@@ -112,6 +121,7 @@ impl Lesson {
             LessonKind::Compare => compare(random, split),
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
             LessonKind::Rows => rows::rows(random, split),
+            LessonKind::Several => several::several(random, split),
             LessonKind::Beyond => Self {
                 kind,
                 question: beyond::question(random, split),
@@ -489,7 +499,7 @@ mod tests {
                         check_rows(&lesson.question, &rows);
                     }
                     LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
-                    LessonKind::Rewrite => assert!(!lesson.answer.is_empty()),
+                    LessonKind::Rewrite | LessonKind::Several => assert!(!lesson.answer.is_empty()),
                     _ => {
                         let (text, answer) =
                             (lesson.question.to_lowercase(), lesson.answer.to_lowercase());

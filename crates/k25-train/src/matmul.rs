@@ -5,8 +5,12 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
+
 use gemm_common::Parallelism;
 use rayon::prelude::*;
+
+use crate::simd::wide;
 
 /// A matrix in a slice: element `(i, j)` is at `i · row_stride + j · col_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -156,9 +160,76 @@ pub fn multiply_strided(
         }
         return;
     }
+    match dst_stride.is_multiple_of(ALIASED) && rows > FEW_ROWS {
+        true => multiply_by_tiles(dst, dst_stride, mode, lhs, rhs),
+        false => multiply_in_place(dst, dst_stride, mode, lhs, rhs),
+    }
+}
+
+/// Values between the beginnings of rows that fall onto the same few places of the first cache. The kernels write several rows at
+/// once, and into such rows they run at a half to two thirds of their speed (measured: 256 columns 100 GFLOP/s, 272 columns 146).
+const ALIASED: usize = 256;
+
+/// Rows that the kernels write at once, about.
+const FEW_ROWS: usize = 8;
+
+/// Rows and columns of a tile; it stays in the second cache.
+const TILE: [usize; 2] = [128, 512];
+
+/// Values between the beginnings of a tile's rows, which fall onto different places.
+const TILE_STRIDE: usize = TILE[1] + 16;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A product by way of tiles whose rows the kernels can write fast.
+fn multiply_by_tiles(dst: &mut [f32], dst_stride: usize, mode: Store, lhs: Mat<'_>, rhs: Mat<'_>) {
+    let mut scratch = SCRATCH.take();
+    scratch.resize(TILE[0] * TILE_STRIDE, 0.0);
+    for first_row in (0..lhs.rows).step_by(TILE[0]) {
+        let rows = TILE[0].min(lhs.rows - first_row);
+        for first_col in (0..rhs.cols).step_by(TILE[1]) {
+            let cols = TILE[1].min(rhs.cols - first_col);
+            multiply_in_place(
+                &mut scratch,
+                TILE_STRIDE,
+                Store::Set,
+                lhs.rows(first_row, rows),
+                rhs.cols(first_col, cols),
+            );
+            let tile = scratch.chunks(TILE_STRIDE).take(rows);
+            let to = dst.chunks_mut(dst_stride).skip(first_row);
+            for (tile, to) in tile.zip(to) {
+                let (tile, to) = (&tile[..cols], &mut to[first_col..first_col + cols]);
+                match mode {
+                    Store::Set => to.copy_from_slice(tile),
+                    Store::Add => add(to, tile),
+                }
+            }
+        }
+    }
+    SCRATCH.set(scratch);
+}
+
+wide! {
+    fn add<'a>(to: &'a mut [f32], values: &'a [f32]) -> () {
+        for (to, value) in to.iter_mut().zip(values) {
+            *to += value;
+        }
+    }
+}
+
+/// The kernels themselves.
+fn multiply_in_place(dst: &mut [f32], dst_stride: usize, mode: Store, lhs: Mat<'_>, rhs: Mat<'_>) {
+    let (rows, cols, inner) = (lhs.rows, rhs.cols, lhs.cols);
+    assert!(
+        inner == rhs.rows && dst_stride >= cols && (rows - 1) * dst_stride + cols <= dst.len(),
+        "a product that fits"
+    );
     let read = mode == Store::Add;
     // SAFETY: `Mat`'s constructors hold every element of both factors inside their slices (`t`, `rows` and `cols` keep that),
-    // and the assertions above do so for `dst`, which is borrowed exclusively and therefore overlaps neither.
+    // and the assertion above does so for `dst`, which is borrowed exclusively and therefore overlaps neither.
     // Strides come from lengths of slices and fit an isize.
     unsafe {
         gemm_f32::gemm::f32::get_gemm_fn()(
@@ -253,6 +324,9 @@ mod tests {
             (130, 64, 33),
             (300, 48, 65),
             (1100, 31, 20),
+            // Rows that begin 256 values apart go by way of tiles.
+            (300, 48, 256),
+            (140, 20, 1280),
             (7, 300, 9),
         ] {
             let (a, b) = (values(rows * inner, 1), values(inner * cols, 2));

@@ -84,6 +84,8 @@ pub enum LessonSet {
     Echo,
     /// Values to be found by their keys.
     Recall,
+    /// Values to be found by their subjects and their keys.
+    Several,
     /// Paths, columns and values that are copied word by word.
     Copies,
     /// Shapes and colours in pictures.

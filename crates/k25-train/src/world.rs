@@ -64,10 +64,21 @@ pub struct Table {
 impl Table {
     /// A table of `subjects` subjects with `keys` keys each; names and keys are all different.
     pub fn new(random: &mut Random, split: Split, subjects: usize, keys: usize) -> Self {
+        Self::of_kinds(random, split, subjects, keys, &ValueKind::ALL)
+    }
+
+    /// The same with values of some kinds alone.
+    pub fn of_kinds(
+        random: &mut Random,
+        split: Split,
+        subjects: usize,
+        keys: usize,
+        kinds: &[ValueKind],
+    ) -> Self {
         let mut words = Words::new(split);
         let noun = words.different(random);
         let keys: Vec<_> = (0..keys)
-            .map(|_| (words.key(random), *random.pick(&ValueKind::ALL)))
+            .map(|_| (words.key(random), *random.pick(kinds)))
             .collect();
         let subjects: Vec<String> = (0..subjects).map(|_| words.different(random)).collect();
         let mut row = || {

@@ -1,10 +1,10 @@
 //! Records that follow one another in a document, each of several lines: what `dpkg -s` prints, the packages of a `Cargo.lock`, a
-//! list in YAML, an array in JSON.
+//! list in YAML, an array in JSON, the sections of a page.
 //!
 //! They are found by how they begin, without reading more into a document than its lines tell: each record opens with the same
-//! key, the same header or a brace of the same depth. What has another shape has no records, and is read as a whole.
+//! key, the same header, a heading or a brace of the same depth. What has another shape has no records, and is read as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
@@ -27,7 +27,10 @@ pub(super) struct Records {
 
 /// Whether a document of this path can have records; no other has to be read to know that it has none.
 pub(super) fn can_have_records(path: &str) -> bool {
-    const ENDINGS: [&str; 6] = ["json", "yaml", "yml", "toml", "lock", "txt"];
+    const ENDINGS: [&str; 13] = [
+        "json", "yaml", "yml", "toml", "lock", "txt", "md", "markdown", "html", "htm", "ini",
+        "cfg", "conf",
+    ];
     let name = path.rsplit('/').next().unwrap_or(path);
     !name.contains('.') || ENDINGS.contains(&ending(name).as_str())
 }
@@ -40,6 +43,8 @@ impl Records {
             "json" => objects(&lines),
             "yaml" | "yml" => items(&lines),
             "toml" | "lock" => tables(&lines),
+            "md" | "markdown" | "html" | "htm" => sections(&lines, title_depth),
+            "ini" | "cfg" | "conf" => sections(&lines, header_depth),
             _ => paragraphs(&lines),
         }?;
         if found.len() < 2 {
@@ -181,6 +186,61 @@ fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
     start.is_none().then_some(found)
 }
 
+/// The sections below headings of one depth, each with the keys that the first one has, more or less. A section without any key is
+/// words, and none of them.
+fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Lines>> {
+    let headings = lines.iter().enumerate();
+    let headings = headings.filter_map(|(index, line)| Some((index, heading(line)?)));
+    let headings: Vec<(usize, usize)> = headings.collect();
+    let depth = most_frequent(headings.iter().map(|(_, depth)| *depth))?;
+    let outer: Vec<(usize, usize)> = headings
+        .into_iter()
+        .filter(|(_, other)| *other <= depth)
+        .collect();
+    let ends = outer.iter().skip(1).map(|(index, _)| *index);
+    let of_depth = outer
+        .iter()
+        .zip(ends.chain([lines.len()]))
+        .filter(|((_, other), _)| *other == depth);
+    let found = of_depth.flat_map(|((start, _), end)| between(&[*start], end, lines));
+    let keyed = found.filter_map(|section| {
+        let keys: BTreeSet<String> = lines[section.start + 1..section.end]
+            .iter()
+            .flat_map(|line| keys_of(line))
+            .collect();
+        (!keys.is_empty()).then_some((section, keys))
+    });
+    let keyed: Vec<(Lines, BTreeSet<String>)> = keyed.collect();
+    let (_, first) = keyed.first()?;
+    let is_alike = |keys: &BTreeSet<String>| {
+        let common = first.intersection(keys).count();
+        common * 2 >= first.len().max(keys.len())
+    };
+    let are_alike = keyed.iter().all(|(_, keys)| is_alike(keys));
+    are_alike.then(|| keyed.into_iter().map(|(section, _)| section).collect())
+}
+
+/// The one of these that comes most often; of several the smallest.
+fn most_frequent(depths: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    depths.for_each(|depth| *counts.entry(depth).or_default() += 1);
+    let by_count = |(depth, count): (usize, usize)| (count, std::cmp::Reverse(depth));
+    let best = counts.into_iter().map(by_count).max()?;
+    Some(best.1.0)
+}
+
+/// The depth of a heading of Markdown, as which those of a page are read too: `## …`.
+fn title_depth(line: &str) -> Option<usize> {
+    let depth = line.len() - line.trim_start_matches('#').len();
+    ((1..=6).contains(&depth) && line[depth..].starts_with(' ')).then_some(depth)
+}
+
+/// The depth of a header of settings, which is the same for all: `[…]`.
+fn header_depth(line: &str) -> Option<usize> {
+    let line = line.trim();
+    (line.starts_with('[') && line.ends_with(']')).then_some(1)
+}
+
 /// How far a line is indented.
 fn depth(line: &str) -> usize {
     line.len() - line.trim_start().len()
@@ -194,9 +254,9 @@ fn keys_of(line: &str) -> Vec<String> {
     {
         return object.keys().map(|key| plain(key)).collect();
     }
-    let line = line.strip_prefix("- ").unwrap_or(line);
+    let line = line.trim_start_matches(['-', '*', '+']).trim_start();
     let key = line.split_once([':', '=']).map(|(key, _)| key.trim());
-    let key = key.map(|key| key.trim_matches('"'));
+    let key = key.map(|key| key.trim_matches(['"', '*', '`', '_']));
     let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
     key.map(plain).into_iter().collect()
 }
@@ -284,8 +344,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn sections_with_the_same_keys_are_records() {
+        let page = "# Lights\n\nWords: all of them.\n\n## a\n\n- **Height**: 3\n- **Lit since**: 1\n\n## b\n\n- **Height**: 4\n\n## Sources\n\nMany.\n";
+        assert_eq!(lines("a.md", page), [(5, 8), (10, 12)]);
+        let records = Records::of("a.md", page).unwrap();
+        assert!(records.have(&["height", "lit-since"]) && !records.have(&["words"]));
+        let groups = "# x\n## a\nk: 1\n# y\n## b\nk: 2\n";
+        assert_eq!(lines("a.html", groups), [(2, 3), (5, 6)]);
+        let settings = "; by hand\n[a]\nhost=1\nport=2\n\n[b]\nhost = 3\n";
+        assert_eq!(lines("a.ini", settings), [(2, 4), (6, 7)]);
+        for none in [
+            "[Unit]\nAfter=x\n\n[Service]\nExecStart=y\n",
+            "[a]\nk=1\n",
+            "[a]\n[b]\n",
+            "k=1\n",
+        ] {
+            assert_eq!(lines("a.conf", none), [], "{none}");
+        }
+        assert_eq!(lines("a.md", "#no\n####### no\n# a\n"), []);
+    }
+
     /// Lines that openers, ends and what confuses them are made of.
-    const PIECES: [&str; 20] = [
+    const PIECES: [&str; 22] = [
         "",
         " ",
         "{",
@@ -306,6 +387,8 @@ mod tests {
         "[a.b]",
         "[b]",
         "é: ü",
+        "# é",
+        "## b",
     ];
 
     proptest! {
@@ -313,7 +396,7 @@ mod tests {
         #[test]
         fn records_lie_behind_each_other(
             pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..30),
-            path in prop::sample::select(&["a.json", "a.yaml", "a.toml", "a"][..]),
+            path in prop::sample::select(&["a.json", "a.yaml", "a.toml", "a", "a.md", "a.ini"][..]),
         ) {
             let text = pieces.join("\n");
             let mut before = 0;

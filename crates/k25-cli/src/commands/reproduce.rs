@@ -158,6 +158,7 @@ impl From<LessonSet> for super::train::LessonSet {
             LessonSet::LongRuns => Self::LongRuns,
             LessonSet::Echo => Self::Echo,
             LessonSet::Recall => Self::Recall,
+            LessonSet::Several => Self::Several,
             LessonSet::Copies => Self::Copies,
             LessonSet::Sight => Self::Sight,
         }

@@ -193,6 +193,8 @@ pub enum LessonSet {
     /// Keys and values, then the same in another order, as text for `k25 train pretrain`: how
     /// finding a value by its key is learned
     Recall,
+    /// Many values of a document at once, each by its subject and its key
+    Several,
     /// Paths out of tasks, columns out of questions, values out of records: what is copied word by word
     Copies,
     /// Shapes and colours in pictures, which are within the lines
@@ -572,6 +574,7 @@ pub fn write_lessons(args: &LessonsArgs) -> Result<Outcome> {
             LessonSet::LongRuns => record::lessons(args.seed, split, index, Length::Long)?,
             LessonSet::Answers => vec![Lesson::new(args.seed, split, index).to_json()],
             LessonSet::Thinking => vec![Lesson::thinking(args.seed, split, index).to_json()],
+            LessonSet::Several => vec![Lesson::several(args.seed, split, index).to_json()],
             LessonSet::Echo => vec![echo(args.seed, split, index)],
             LessonSet::Recall => vec![recall(args.seed, split, index)],
             LessonSet::Copies => vec![copy(args.seed, split, index, &pieces)],
