@@ -350,8 +350,8 @@ mod tests {
         assert_eq!(lines("a.md", page), [(5, 8), (10, 12)]);
         let records = Records::of("a.md", page).unwrap();
         assert!(records.have(&["height", "lit-since"]) && !records.have(&["words"]));
-        let groups = "# x\n## a\nk: 1\n# y\n## b\nk: 2\n";
-        assert_eq!(lines("a.html", groups), [(2, 3), (5, 6)]);
+        let groups = "# x\n## a\nk: 1\n## b\nk: 2\n# y\n## c\nk: 3\n";
+        assert_eq!(lines("a.html", groups), [(2, 3), (4, 5), (7, 8)]);
         let settings = "; by hand\n[a]\nhost=1\nport=2\n\n[b]\nhost = 3\n";
         assert_eq!(lines("a.ini", settings), [(2, 4), (6, 7)]);
         for none in [
