@@ -186,8 +186,8 @@ fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
     start.is_none().then_some(found)
 }
 
-/// The sections below headings of one depth, each with the keys that the first one has, more or less. A section without any key is
-/// words, and none of them.
+/// The sections below headings of one depth, each with a key that the first one has too. A section without any key is words, and
+/// none of them.
 fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Lines>> {
     let headings = lines.iter().enumerate();
     let headings = headings.filter_map(|(index, line)| Some((index, heading(line)?)));
@@ -212,11 +212,7 @@ fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Li
     });
     let keyed: Vec<(Lines, BTreeSet<String>)> = keyed.collect();
     let (_, first) = keyed.first()?;
-    let is_alike = |keys: &BTreeSet<String>| {
-        let common = first.intersection(keys).count();
-        common * 2 >= first.len().max(keys.len())
-    };
-    let are_alike = keyed.iter().all(|(_, keys)| is_alike(keys));
+    let are_alike = keyed.iter().all(|(_, keys)| !first.is_disjoint(keys));
     are_alike.then(|| keyed.into_iter().map(|(section, _)| section).collect())
 }
 

@@ -27,7 +27,7 @@ const BRIEF: [ValueKind; 7] = [
 
 /// A document and a list of places in it; the answer says the list again with the values.
 pub(super) fn several(random: &mut Random, split: Split) -> Lesson {
-    let form = form(random, split);
+    let form = Form::draw(random, split);
     let subjects = 1 + random.below(5);
     let is_wide = subjects == 1 || is_table(form);
     let keys = 1 + usize::from(is_wide) + random.below(4);
@@ -55,14 +55,6 @@ pub(super) fn several(random: &mut Random, split: Split) -> Lesson {
         reasoning: None,
         answer: answered.collect::<Vec<_>>().join("\n"),
         more: Vec::new(),
-    }
-}
-
-/// A form; tables in a third of all, since which column a value stands in is learned last.
-fn form(random: &mut Random, split: Split) -> Form {
-    match random.below(3) {
-        0 => *random.pick(&[Form::MarkdownTable, Form::Csv]),
-        _ => Form::draw(random, split),
     }
 }
 

@@ -49,7 +49,20 @@ const BETWEEN: [&str; 20] = [
 ];
 const AFTER: [&str; 10] = ["", "", "", "", "", ";", ",", ".", " |", " !"];
 const OWNER: [&str; 8] = [" / ", ".", ": ", ", ", " | ", "::", " ", "/"];
-const HEADING: [(&str, &str); 8] = [
+/// Marks that belong together, as tags do.
+const AROUND: [[&str; 3]; 10] = [
+    ["<b>", "</b> ", ""],
+    ["<th>", "</th><td>", "</td>"],
+    ["<td>", "</td><td>", "</td>"],
+    ["<li>", ": ", "</li>"],
+    ["<li><b>", "</b>: ", "</li>"],
+    ["<span>", "</span><span>", "</span>"],
+    ["<key>", "</key><value>", "</value>"],
+    ["<item><k>", "</k><v>", "</v></item>"],
+    ["{", "}{", "}"],
+    ["(", ", ", ")"],
+];
+const HEADING: [(&str, &str); 11] = [
     ("=== ", " ==="),
     ("<<", ">>"),
     ("--- ", ""),
@@ -58,6 +71,9 @@ const HEADING: [(&str, &str); 8] = [
     ("## ", " ##"),
     ("", ":"),
     ("(", ")"),
+    ("<h3>", "</h3>"),
+    ("<b>", "</b>"),
+    ("<caption>", "</caption>"),
 ];
 
 impl Marks {
@@ -87,11 +103,18 @@ impl Marks {
     /// Any: the name on a line above, before every key, or nowhere but in its field.
     pub fn any(random: &mut Random) -> Self {
         let place = random.below(3);
+        let owner = (place == 0).then(|| *random.pick(&OWNER));
+        let before = random.below(BEFORE.len() + AROUND.len());
+        let any: [&str; 2] = [*random.pick(&BETWEEN), *random.pick(&AFTER)];
+        let [before, between, after] = match before.checked_sub(BEFORE.len()) {
+            Some(around) => AROUND[around],
+            None => [BEFORE[before], any[0], any[1]],
+        };
         Self {
-            owner: (place == 0).then(|| *random.pick(&OWNER)),
-            before: random.pick::<&str>(&BEFORE),
-            between: random.pick::<&str>(&BETWEEN),
-            after: random.pick::<&str>(&AFTER),
+            owner,
+            before,
+            between,
+            after,
             heading: (place == 1).then(|| *random.pick(&HEADING)),
         }
     }
