@@ -226,9 +226,18 @@ impl Toolset {
         };
         let fault = |message: String| ToolError::new(FailureKind::Arguments, message);
         let arguments = repaired_json(&call.arguments)
-            .ok_or_else(|| fault("the arguments are no JSON object".to_owned()))?;
+            .ok_or_else(|| fault(what_is_no_object(&call.arguments)))?;
         let arguments = fit(&tool.schema(), arguments).map_err(|error| fault(error.to_string()))?;
         Ok((Arc::clone(tool), arguments))
+    }
+}
+
+/// What is wrong with arguments that are no object, and where.
+fn what_is_no_object(arguments: &str) -> String {
+    const MESSAGE: &str = "the arguments are no JSON object";
+    match serde_json::from_str::<serde_json::Map<String, Value>>(arguments) {
+        Ok(_) => MESSAGE.to_owned(),
+        Err(error) => format!("{MESSAGE}: {error}"),
     }
 }
 
@@ -284,7 +293,11 @@ mod tests {
         );
         assert_eq!(
             admit("echo", "hello").unwrap_err(),
-            "the arguments are no JSON object"
+            "the arguments are no JSON object: expected value at line 1 column 1"
+        );
+        assert_eq!(
+            admit("echo", "{\"n\": 3\"}").unwrap_err(),
+            "the arguments are no JSON object: expected `,` or `}` at line 1 column 8"
         );
     }
 }

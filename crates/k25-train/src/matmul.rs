@@ -173,8 +173,8 @@ const ALIASED: usize = 256;
 /// Rows that the kernels write at once, about.
 const FEW_ROWS: usize = 8;
 
-/// Rows and columns of a tile; it stays in the second cache.
-const TILE: [usize; 2] = [128, 512];
+/// Rows and columns of a tile: half a megabyte, which the second cache holds, or most of it.
+const TILE: [usize; 2] = [128, 1024];
 
 /// Values between the beginnings of a tile's rows, which fall onto different places.
 const TILE_STRIDE: usize = TILE[1] + 16;

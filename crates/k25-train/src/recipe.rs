@@ -103,6 +103,7 @@ const NANO: &[(&str, &str)] = &[
     ("config.json", include_str!("../recipes/nano/config.json")),
     ("echo.toml", include_str!("../recipes/nano/echo.toml")),
     ("recall.toml", include_str!("../recipes/nano/recall.toml")),
+    ("several.toml", include_str!("../recipes/nano/several.toml")),
     ("answers.toml", include_str!("../recipes/nano/answers.toml")),
     ("runs.toml", include_str!("../recipes/nano/runs.toml")),
     ("copies.toml", include_str!("../recipes/nano/copies.toml")),
