@@ -14,6 +14,8 @@ use crate::world::{Folder, Stated};
 
 /// Tasks that an orchestrator gives out in one turn.
 const WIDTH: usize = 20;
+/// What an orchestrator says at the end.
+const COMPLETE: &str = "The table is complete.";
 /// Rows that are handed in with one call.
 const ROWS_PER_CALL: usize = 6;
 /// Beginnings of paths that lead nowhere.
@@ -104,49 +106,61 @@ impl Turn<'_> {
     }
 
     fn orchestrate(&self, random: &mut Random) -> Answer {
-        let thread = self.thread;
-        if thread.notes.is_empty() || thread.nudge.is_some_and(|note| not_opened(note).is_none()) {
-            let Some((entries, more)) = self.entries() else {
-                return Answer::call("open", json!({"path": "."}));
-            };
-            if let Some(line) = more
-                && self.pattern(&entries).is_none()
-            {
-                return Answer::call("open", json!({"path": ".", "line": line}));
-            }
+        if let Some(answer) = self.look().or_else(|| self.create_reader()) {
+            return answer;
         }
-        let reader = format!("{}-reader", self.folder.noun);
-        if !thread
-            .done
-            .iter()
-            .any(|done| done.is("create_subagent", "name", &reader))
-        {
-            let prompt = format!(
-                "You read documents about one {} at a time.",
-                self.folder.noun
-            );
-            return Answer::call(
-                "create_subagent",
-                json!({"name": reader, "system_prompt": prompt}),
-            );
-        }
-        let given = thread
-            .done
-            .iter()
-            .filter(|done| done.name == "assign_task" && !done.failed());
-        let given: Vec<&str> = given
-            .filter_map(|done| done.arguments["prompt"].as_str())
-            .collect();
+        let last = self.thread.done.last().filter(|done| !done.failed());
         let is_spread = |done: &Done<'_>| {
             let prompt = done.arguments["prompt"].as_str();
             done.name == "assign_task" && prompt.is_some_and(|prompt| prompt.contains("{*"))
         };
-        let last = thread.done.last().filter(|done| !done.failed());
-        if last.is_some_and(is_spread) && thread.nudge.is_none() {
-            return Answer::text("The table is complete.");
+        match last.is_some_and(is_spread) && self.thread.nudge.is_none() {
+            true => Answer::text(COMPLETE),
+            false => self.assign(random),
         }
+    }
+
+    /// Looks at what lies at the top, as far as it has to be known; nothing where it is.
+    fn look(&self) -> Option<Answer> {
+        let thread = self.thread;
+        let is_told = thread.nudge.is_none_or(|note| not_opened(note).is_some());
+        if !thread.notes.is_empty() && is_told {
+            return None;
+        }
+        let Some((entries, more)) = self.entries() else {
+            return Some(Answer::call("open", json!({"path": "."})));
+        };
+        let line = more.filter(|_| self.pattern(&entries).is_none())?;
+        Some(Answer::call("open", json!({"path": ".", "line": line})))
+    }
+
+    /// The name of the sub-agent that reads.
+    fn reader(&self) -> String {
+        format!("{}-reader", self.folder.noun)
+    }
+
+    /// Makes the sub-agent that reads, if there is none yet.
+    fn create_reader(&self) -> Option<Answer> {
+        let (noun, reader) = (&self.folder.noun, self.reader());
+        let is_creation = |done: &Done<'_>| done.is("create_subagent", "name", &reader);
+        if self.thread.done.iter().any(is_creation) {
+            return None;
+        }
+        let prompt = format!("You read documents about one {noun} at a time.");
+        let call = json!({"name": reader, "system_prompt": prompt});
+        Some(Answer::call("create_subagent", call))
+    }
+
+    /// Gives out what is left to read; ends where nothing is.
+    fn assign(&self, random: &mut Random) -> Answer {
+        let (thread, reader) = (self.thread, self.reader());
+        let assigned = thread.done.iter();
+        let assigned = assigned.filter(|done| done.name == "assign_task" && !done.failed());
+        let given: Vec<&str> = assigned
+            .filter_map(|done| done.arguments["prompt"].as_str())
+            .collect();
         let (entries, _) = self.entries().unwrap_or_default();
-        let tasks = match (&self.folder.named_table, self.pattern(&entries)) {
+        let documents = match (&self.folder.named_table, self.pattern(&entries)) {
             (Some(table), _) => vec![table.clone()],
             (None, Some(pattern)) if self.errs && given.is_empty() => {
                 let prompt = self.task(&misspelled(&pattern, random));
@@ -156,19 +170,17 @@ impl Turn<'_> {
             (None, Some(pattern)) if thread.notes.is_empty() || given.is_empty() => vec![pattern],
             _ => entries,
         };
-        let tasks = tasks.iter().map(|entry| self.task(entry));
-        let left: Vec<String> = tasks
-            .filter(|task| !given.contains(&task.as_str()))
+        let tasks = documents.iter().map(|entry| self.task(entry));
+        let left = tasks.filter(|task| !given.contains(&task.as_str()));
+        let calls: Vec<_> = left
             .take(WIDTH)
+            .map(|prompt| ("assign_task", json!({"agent": reader, "prompt": prompt})))
             .collect();
-        if left.is_empty() {
-            return Answer::text("The table is complete.");
+        if calls.is_empty() {
+            return Answer::text(COMPLETE);
         }
-        let calls = left
-            .into_iter()
-            .map(|prompt| ("assign_task", json!({"agent": reader, "prompt": prompt})));
         Answer {
-            calls: calls.collect(),
+            calls,
             ..Answer::default()
         }
     }
@@ -394,7 +406,7 @@ impl Turn<'_> {
                 return Answer::call("submit_rows", json!({"source": path, "rows": rows}));
             }
         }
-        Answer::text("The table is complete.")
+        Answer::text(COMPLETE)
     }
 
     /// An answer in words to a question about one value.
