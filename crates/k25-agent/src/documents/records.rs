@@ -44,7 +44,7 @@ impl Records {
             "yaml" | "yml" => items(&lines),
             "toml" | "lock" => tables(&lines),
             "md" | "markdown" | "html" | "htm" => sections(&lines, title_depth),
-            "ini" | "cfg" | "conf" => sections(&lines, header_depth),
+            "ini" | "cfg" | "conf" => tables(&lines).or_else(|| sections(&lines, header_depth)),
             _ => paragraphs(&lines),
         }?;
         if found.len() < 2 {
@@ -350,6 +350,8 @@ mod tests {
         assert_eq!(lines("a.html", groups), [(2, 3), (4, 5), (7, 8)]);
         let settings = "; by hand\n[a]\nhost=1\nport=2\n\n[b]\nhost = 3\n";
         assert_eq!(lines("a.ini", settings), [(2, 4), (6, 7)]);
+        let repeated = "[[a]]\nk=1\n\n[[a]]\nk=2\n\n[more]\nx=1\n";
+        assert_eq!(lines("a.ini", repeated), [(1, 2), (4, 5)]);
         for none in [
             "[Unit]\nAfter=x\n\n[Service]\nExecStart=y\n",
             "[a]\nk=1\n",
