@@ -1,6 +1,7 @@
 //! Conversations over made-up worlds: reading a value out of a document, saying that it is not there, and arithmetic that is
 //! easier with reasoning than without.
 
+mod asked_first;
 mod beyond;
 mod copies;
 pub mod record;
@@ -44,6 +45,8 @@ pub enum LessonKind {
     Rows,
     /// Many values of a document at once.
     Several,
+    /// Values of small documents, each asked for ahead of its document.
+    AskedFirst,
 }
 
 /// One lesson.
@@ -68,10 +71,11 @@ pub const NOT_FOUND: &str = "not found";
 const MOST_FURTHER: usize = 20;
 
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 10] = [
-    (LessonKind::Several, 24),
-    (LessonKind::Rows, 12),
-    (LessonKind::Lookup, 25),
+const PARTS: [(LessonKind, usize); 11] = [
+    (LessonKind::Several, 18),
+    (LessonKind::AskedFirst, 10),
+    (LessonKind::Rows, 11),
+    (LessonKind::Lookup, 22),
     (LessonKind::NotFound, 3),
     (LessonKind::Rewrite, 4),
     (LessonKind::Reverse, 8),
@@ -89,6 +93,10 @@ const THINKING_PARTS: [(LessonKind, usize); 3] = [
     (LessonKind::ArithmeticInstant, 11),
 ];
 
+/// The same of lessons in which whose key it is decides.
+const SEVERAL_PARTS: [(LessonKind, usize); 2] =
+    [(LessonKind::Several, 60), (LessonKind::AskedFirst, 40)];
+
 impl Lesson {
     /// Lesson `index` of a seed and split.
     pub fn new(seed: u64, split: Split, index: u64) -> Self {
@@ -100,9 +108,9 @@ impl Lesson {
         Self::drawn(&THINKING_PARTS, seed, split, index)
     }
 
-    /// Lesson `index` of those that ask for many values of a document at once.
+    /// Lesson `index` of those that ask for many values, each by its subject and its key.
     pub fn several(seed: u64, split: Split, index: u64) -> Self {
-        several::several(&mut split.random(seed, index), split)
+        Self::drawn(&SEVERAL_PARTS, seed, split, index)
     }
 
     fn drawn(parts: &[(LessonKind, usize)], seed: u64, split: Split, index: u64) -> Self {
@@ -122,6 +130,7 @@ impl Lesson {
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
             LessonKind::Rows => rows::rows(random, split),
             LessonKind::Several => several::several(random, split),
+            LessonKind::AskedFirst => asked_first::asked_first(random, split),
             LessonKind::Beyond => Self {
                 kind,
                 question: beyond::question(random, split),
@@ -499,7 +508,9 @@ mod tests {
                         check_rows(&lesson.question, &rows);
                     }
                     LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
-                    LessonKind::Rewrite | LessonKind::Several => assert!(!lesson.answer.is_empty()),
+                    LessonKind::Rewrite | LessonKind::Several | LessonKind::AskedFirst => {
+                        assert!(!lesson.answer.is_empty())
+                    }
                     _ => {
                         let (text, answer) =
                             (lesson.question.to_lowercase(), lesson.answer.to_lowercase());

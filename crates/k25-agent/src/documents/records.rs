@@ -1,8 +1,9 @@
 //! Records that follow one another in a document, each of several lines: what `dpkg -s` prints, the packages of a `Cargo.lock`, a
-//! list in YAML, an array in JSON, the sections of a page.
+//! list in YAML, an array in JSON, the sections of a page, lines that begin with whose value they tell.
 //!
 //! They are found by how they begin, without reading more into a document than its lines tell: each record opens with the same
-//! key, the same header, a heading or a brace of the same depth. What has another shape has no records, and is read as a whole.
+//! key, the same header, a heading, an owner or a brace of the same depth. What has another shape has no records, and is read as
+//! a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -27,9 +28,21 @@ pub(super) struct Records {
 
 /// Whether a document of this path can have records; no other has to be read to know that it has none.
 pub(super) fn can_have_records(path: &str) -> bool {
-    const ENDINGS: [&str; 13] = [
-        "json", "yaml", "yml", "toml", "lock", "txt", "md", "markdown", "html", "htm", "ini",
-        "cfg", "conf",
+    const ENDINGS: [&str; 14] = [
+        "json",
+        "yaml",
+        "yml",
+        "toml",
+        "lock",
+        "txt",
+        "md",
+        "markdown",
+        "html",
+        "htm",
+        "ini",
+        "cfg",
+        "conf",
+        "properties",
     ];
     let name = path.rsplit('/').next().unwrap_or(path);
     !name.contains('.') || ENDINGS.contains(&ending(name).as_str())
@@ -44,12 +57,12 @@ impl Records {
             "yaml" | "yml" => items(&lines),
             "toml" | "lock" => tables(&lines),
             "md" | "markdown" | "html" | "htm" => sections(&lines, title_depth),
-            "ini" | "cfg" | "conf" => tables(&lines).or_else(|| sections(&lines, header_depth)),
-            _ => paragraphs(&lines),
-        }?;
-        if found.len() < 2 {
-            return None;
-        }
+            "ini" | "cfg" | "conf" => tables(&lines)
+                .or_else(|| sections(&lines, header_depth))
+                .or_else(|| owned(&lines)),
+            _ => paragraphs(&lines).or_else(|| owned(&lines)),
+        };
+        let found = found.filter(|found| found.len() > 1)?;
         let keys = |lines: &[&str]| lines.iter().flat_map(|line| keys_of(line)).collect();
         let (first, end) = (found[0].start, found[found.len() - 1].end);
         let around = [&lines[..first], &lines[end..]].concat();
@@ -103,7 +116,7 @@ fn paragraphs(lines: &[&str]) -> Option<Vec<Lines>> {
     let first = opener(*starts.first()?)?;
     let is_key = !first.is_empty() && first.len() <= LONGEST_KEY && !first.starts_with([' ', '#']);
     let are_alike = starts.iter().all(|&start| opener(start) == Some(first));
-    (is_key && are_alike).then(|| between(&starts, lines.len(), lines))
+    (is_key && are_alike && starts.len() > 1).then(|| between(&starts, lines.len(), lines))
 }
 
 /// The tables of an array of tables in TOML: `[[package]]`.
@@ -186,7 +199,7 @@ fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
     start.is_none().then_some(found)
 }
 
-/// The sections below headings of one depth, each with a key that the first one has too. A section without any key is words, and
+/// The sections below headings of one depth, each with a key that another one has too. A section without any key is words, and
 /// none of them.
 fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Lines>> {
     let headings = lines.iter().enumerate();
@@ -210,10 +223,56 @@ fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Li
             .collect();
         (!keys.is_empty()).then_some((section, keys))
     });
-    let keyed: Vec<(Lines, BTreeSet<String>)> = keyed.collect();
-    let (_, first) = keyed.first()?;
-    let are_alike = keyed.iter().all(|(_, keys)| !first.is_disjoint(keys));
-    are_alike.then(|| keyed.into_iter().map(|(section, _)| section).collect())
+    alike(keyed.collect())
+}
+
+/// These records, if each has a key that another one has too.
+fn alike(keyed: Vec<(Lines, BTreeSet<String>)>) -> Option<Vec<Lines>> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let keys = keyed.iter().flat_map(|(_, keys)| keys);
+    keys.for_each(|key| *counts.entry(key).or_default() += 1);
+    let is_shared = |key: &String| counts[key.as_str()] > 1;
+    let are_alike = keyed.iter().all(|(_, keys)| keys.iter().any(is_shared));
+    are_alike.then(|| keyed.into_iter().map(|(lines, _)| lines).collect())
+}
+
+/// Lines that follow one another and begin with the same owner: `lamp.height = 3`, `lamp / height -> 3`. Nothing else stands between
+/// them.
+fn owned(lines: &[&str]) -> Option<Vec<Lines>> {
+    let filled = (0..lines.len()).filter(|&index| !lines[index].trim().is_empty());
+    let filled: Vec<(usize, &str, &str)> = filled
+        .map(|index| {
+            let (owner, key) = owner_and_key(lines[index])?;
+            Some((index, owner, key))
+        })
+        .collect::<Option<_>>()?;
+    let runs: Vec<&[(usize, &str, &str)]> = filled.chunk_by(|a, b| a.1 == b.1).collect();
+    let owners: BTreeSet<&str> = runs.iter().map(|run| run[0].1).collect();
+    // An owner that comes again has lines elsewhere, which would be nobody's.
+    if owners.len() < runs.len() {
+        return None;
+    }
+    let keyed = runs.into_iter().map(|run| {
+        let keys = run.iter().map(|(_, _, key)| plain(key)).collect();
+        (run[0].0..run[run.len() - 1].0 + 1, keys)
+    });
+    alike(keyed.collect())
+}
+
+/// Whose value a line tells, and of which key.
+fn owner_and_key(line: &str) -> Option<(&str, &str)> {
+    let path = before_value(line)?.trim();
+    let (owner, key) = [" / ", "::", "/", "."]
+        .iter()
+        .find_map(|mark| path.rsplit_once(mark))?;
+    (!owner.is_empty() && !key.is_empty()).then_some((owner, key))
+}
+
+/// What stands before the mark in front of a line's value.
+fn before_value(line: &str) -> Option<&str> {
+    let marks = ["->", ": ", "="];
+    let at = marks.iter().filter_map(|mark| line.find(mark)).min()?;
+    Some(&line[..at])
 }
 
 /// The one of these that comes most often; of several the smallest.
@@ -253,8 +312,11 @@ fn keys_of(line: &str) -> Vec<String> {
     let line = line.trim_start_matches(['-', '*', '+']).trim_start();
     let key = line.split_once([':', '=']).map(|(key, _)| key.trim());
     let key = key.map(|key| key.trim_matches(['"', '*', '`', '_']));
-    let key = key.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
-    key.map(plain).into_iter().collect()
+    let owned = owner_and_key(line).map(|(_, key)| key);
+    let keys = key.into_iter().chain(owned);
+    keys.filter(|key| (1..=LONGEST_KEY).contains(&key.len()))
+        .map(plain)
+        .collect()
 }
 
 #[cfg(test)]
@@ -348,6 +410,8 @@ mod tests {
         assert!(records.have(&["height", "lit-since"]) && !records.have(&["words"]));
         let groups = "# x\n## a\nk: 1\n## b\nk: 2\n# y\n## c\nk: 3\n";
         assert_eq!(lines("a.html", groups), [(2, 3), (4, 5), (7, 8)]);
+        let chain = "## a\nx: 1\n## b\nx: 1\ny: 1\n## c\ny: 1\n";
+        assert_eq!(lines("a.md", chain), [(1, 2), (3, 5), (6, 7)]);
         let settings = "; by hand\n[a]\nhost=1\nport=2\n\n[b]\nhost = 3\n";
         assert_eq!(lines("a.ini", settings), [(2, 4), (6, 7)]);
         let repeated = "[[a]]\nk=1\n\n[[a]]\nk=2\n\n[more]\nx=1\n";
@@ -363,8 +427,28 @@ mod tests {
         assert_eq!(lines("a.md", "#no\n####### no\n# a\n"), []);
     }
 
+    #[test]
+    fn lines_of_one_owner_after_the_other_are_records() {
+        let arrows = "lamp / height -> 3\nlamp / site -> http://a/b\n\npost / site -> x = y\nfar post / height -> 4\n";
+        assert_eq!(lines("a.txt", arrows), [(1, 2), (4, 4), (5, 5)]);
+        let records = Records::of("a.txt", arrows).unwrap();
+        assert!(records.have(&["name", "Height"]) && !records.have(&["name", "colour", "lamp"]));
+        let dotted = "a.b.host = 1\na.b.port = 2\nc.host = 3\n";
+        assert_eq!(lines("x.properties", dotted), [(1, 2), (3, 3)]);
+        assert_eq!(lines("x.conf", "a::k: 1\nb::k: 2\n"), [(1, 1), (2, 2)]);
+        for none in [
+            "a.k = 1\nb.k = 2\na.l = 3\n",
+            "a.k = 1\nwords\nb.k = 2\n",
+            "a.k = 1\nb.l = 2\n",
+            "a.k = 1\na.l = 2\n",
+            "k = 1\n.k = 2\n",
+        ] {
+            assert_eq!(lines("a.txt", none), [], "{none}");
+        }
+    }
+
     /// Lines that openers, ends and what confuses them are made of.
-    const PIECES: [&str; 22] = [
+    const PIECES: [&str; 25] = [
         "",
         " ",
         "{",
@@ -387,6 +471,9 @@ mod tests {
         "é: ü",
         "# é",
         "## b",
+        "a.k = 1",
+        "b.k = 1",
+        "a / é -> b",
     ];
 
     proptest! {
@@ -394,7 +481,7 @@ mod tests {
         #[test]
         fn records_lie_behind_each_other(
             pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..30),
-            path in prop::sample::select(&["a.json", "a.yaml", "a.toml", "a", "a.md", "a.ini"][..]),
+            path in prop::sample::select(&["a.json", "a.yaml", "a.toml", "a", "a.md", "a.ini", "a.properties"][..]),
         ) {
             let text = pieces.join("\n");
             let mut before = 0;

@@ -15,7 +15,7 @@ const MISSING: usize = 12;
 /// Between a subject and a key that is asked for.
 const JOINTS: [&str; 4] = [": ", " ", ".", " / "];
 /// Kinds of values that take few tokens, so that most of what there is to learn is where they stand.
-const BRIEF: [ValueKind; 7] = [
+pub(super) const BRIEF: [ValueKind; 7] = [
     ValueKind::Word,
     ValueKind::Version,
     ValueKind::Number,

@@ -141,6 +141,8 @@ const TABLE_ROWS: usize = 12;
 
 /// How often records of such a form lie in one table.
 const ONE_TABLE: f64 = 0.7;
+/// How often documents without a form of their own have a made-up ending.
+const ANY_ENDING: f64 = 0.5;
 /// Entries from which a folder is a long list.
 const MANY_ENTRIES: usize = 20;
 
@@ -203,7 +205,7 @@ impl Folder {
         let mut words = Words::new(split);
         let noun = words.noun(random);
         let plan = Plan::new(random, split, &mut words, &noun, size);
-        let extension = plan.style.form.extension();
+        let extension = plan.extension(random);
         let layout = random.below(10);
         let main_file = match random.chance(0.5) {
             true => (*random.pick::<&str>(&MAIN_FILES)).to_owned(),
@@ -409,6 +411,21 @@ impl Plan {
             name_first: !is_plain || random.chance(0.7),
             naming: Naming::draw(random),
             noise: size.noise,
+        }
+    }
+
+    /// What the names of its documents end with. Lines with any marks are in files of any ending, so that an ending never seen is
+    /// one more to copy; folders that are held out keep the ending of their form.
+    fn extension(&self, random: &mut Random) -> String {
+        let form = self.style.form;
+        let is_any = matches!(form, Form::Records | Form::Marked | Form::Prose);
+        match is_any && self.split == Split::Train && random.chance(ANY_ENDING) {
+            true => Words::word(random, self.split)
+                .to_lowercase()
+                .chars()
+                .take(2 + random.below(4))
+                .collect(),
+            false => form.extension().to_owned(),
         }
     }
 
