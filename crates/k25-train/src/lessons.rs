@@ -1,9 +1,9 @@
 //! Conversations over made-up worlds: reading a value out of a document, saying that it is not there, and arithmetic that is
 //! easier with reasoning than without.
 
-mod asked_first;
 mod beyond;
 mod copies;
+mod questions;
 pub mod record;
 mod rows;
 mod several;
@@ -45,8 +45,8 @@ pub enum LessonKind {
     Rows,
     /// Many values of a document at once.
     Several,
-    /// Values of small documents, each asked for ahead of its document.
-    AskedFirst,
+    /// Many questions in words about brief values, ahead of their documents or behind one.
+    Questions,
 }
 
 /// One lesson.
@@ -73,7 +73,7 @@ const MOST_FURTHER: usize = 20;
 /// How often each kind comes, in hundredths.
 const PARTS: [(LessonKind, usize); 11] = [
     (LessonKind::Several, 18),
-    (LessonKind::AskedFirst, 10),
+    (LessonKind::Questions, 10),
     (LessonKind::Rows, 11),
     (LessonKind::Lookup, 22),
     (LessonKind::NotFound, 3),
@@ -95,7 +95,7 @@ const THINKING_PARTS: [(LessonKind, usize); 3] = [
 
 /// The same of lessons in which whose key it is decides.
 const SEVERAL_PARTS: [(LessonKind, usize); 2] =
-    [(LessonKind::Several, 60), (LessonKind::AskedFirst, 40)];
+    [(LessonKind::Several, 40), (LessonKind::Questions, 60)];
 
 impl Lesson {
     /// Lesson `index` of a seed and split.
@@ -130,7 +130,7 @@ impl Lesson {
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
             LessonKind::Rows => rows::rows(random, split),
             LessonKind::Several => several::several(random, split),
-            LessonKind::AskedFirst => asked_first::asked_first(random, split),
+            LessonKind::Questions => questions::questions(random, split),
             LessonKind::Beyond => Self {
                 kind,
                 question: beyond::question(random, split),
@@ -508,7 +508,7 @@ mod tests {
                         check_rows(&lesson.question, &rows);
                     }
                     LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
-                    LessonKind::Rewrite | LessonKind::Several | LessonKind::AskedFirst => {
+                    LessonKind::Rewrite | LessonKind::Several | LessonKind::Questions => {
                         assert!(!lesson.answer.is_empty())
                     }
                     _ => {

@@ -84,7 +84,7 @@ pub enum LessonSet {
     Echo,
     /// Values to be found by their keys.
     Recall,
-    /// Values to be found by their subjects and their keys, behind their question too.
+    /// Values to be found by their subjects and their keys.
     Several,
     /// Paths, columns and values that are copied word by word.
     Copies,

@@ -193,8 +193,7 @@ pub enum LessonSet {
     /// Keys and values, then the same in another order, as text for `k25 train pretrain`: how
     /// finding a value by its key is learned
     Recall,
-    /// Many values of a document at once, each by its subject and its key, and values asked for ahead of
-    /// their documents
+    /// Many values of a document, at once and in questions one by one: whose key it is
     Several,
     /// Paths out of tasks, columns out of questions, values out of records: what is copied word by word
     Copies,
