@@ -199,6 +199,11 @@ impl Contract {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// What its columns are called, in the order of the table.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
     /// The columns that tell rows apart.
     pub fn keys(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| column.is_key)

@@ -461,13 +461,9 @@ impl RunState {
             )
         };
         let rows = self.table.rows().map(|row| {
-            let columns = contract.columns.iter().map(|column| column.name.clone());
-            (
-                row.to_owned(),
-                columns
-                    .filter(|column| is_open(row, column))
-                    .collect::<Vec<_>>(),
-            )
+            let open = contract.names().filter(|column| is_open(row, column));
+            let open: Vec<String> = open.map(str::to_owned).collect();
+            (row.to_owned(), open)
         });
         rows.filter(|(_, columns)| !columns.is_empty()).collect()
     }

@@ -116,11 +116,7 @@ fn known_column<'a>(
     name: &str,
 ) -> Result<&'a Column, RunError> {
     contract.column(name).ok_or_else(|| {
-        let names: Vec<&str> = contract
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect();
+        let names: Vec<&str> = contract.names().collect();
         invalid(
             format!("no column {name:?}"),
             &format!("there are: {}", names.join(", ")),

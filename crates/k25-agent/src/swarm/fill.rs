@@ -130,10 +130,10 @@ impl List {
 
 impl<'a> Lists<'a> {
     fn new(state: &'a RunState, documents: &'a Documents) -> Self {
-        let columns = state.contract.iter().flat_map(|contract| &contract.columns);
+        let columns = state.contract.iter().flat_map(|contract| contract.names());
         Lists {
             documents,
-            columns: columns.map(|column| column.name.as_str()).collect(),
+            columns: columns.collect(),
             known: HashMap::new(),
         }
     }

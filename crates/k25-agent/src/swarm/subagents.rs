@@ -192,12 +192,7 @@ impl AssignTask {
             group: context.group,
         };
         let lists = Lists {
-            columns: self
-                .contract
-                .columns
-                .iter()
-                .map(|column| column.name.as_str())
-                .collect(),
+            columns: self.contract.names().collect(),
             part: self.swarm.settings.part(),
         };
         let spread = spread(prompt, &self.swarm.documents, &lists)

@@ -14,13 +14,11 @@ pub fn to_csv(contract: &Contract, table: &Table) -> String {
         let written = lines.write_record(fields.into_iter().map(no_formula));
         written.expect("memory takes records, and all have as many fields");
     };
-    let names = contract.columns.iter().map(|column| column.name.clone());
-    write(names.chain(["sources".to_owned()]).collect());
+    let names = contract.names().chain(["sources"]);
+    write(names.map(str::to_owned).collect());
     for row in table.rows() {
-        let values = contract
-            .columns
-            .iter()
-            .map(|column| shown(&table.get(row, &column.name)));
+        let values = contract.names();
+        let values = values.map(|column| shown(&table.get(row, column)));
         write(values.chain([table.sources(row).join("; ")]).collect());
     }
     let bytes = lines.into_inner().expect("memory takes what is left");
@@ -58,11 +56,7 @@ fn no_formula(field: String) -> String {
 
 /// A Markdown table; each value is followed by the number of its quote below the table.
 pub fn to_markdown(contract: &Contract, table: &Table) -> String {
-    let names: Vec<String> = contract
-        .columns
-        .iter()
-        .map(|column| escaped(&column.name))
-        .collect();
+    let names: Vec<String> = contract.names().map(escaped).collect();
     let mut text = format!(
         "| {} |\n|{}\n",
         names.join(" | "),

@@ -229,23 +229,39 @@ impl Page {
             self.line(&format!("## {heading}"));
             self.line("");
         }
-        let is_table = style.form == Form::MarkdownTable || random.chance(0.2);
-        if is_table {
-            self.line(random.pick::<&str>(&["| | |", "| Field | Value |", "| Key | Value |"]));
-            self.line("|---|---|");
-        }
-        for field in fields.into_iter().filter(|field| style.shows(field)) {
-            match is_table {
-                true => self.line(&format!("| {} | {} |", style.key(field), style.cell(field))),
-                false => self.field(style, field, &record.name, None),
+        let shown = fields.into_iter().filter(|field| style.shows(field));
+        match style.form == Form::MarkdownTable || random.chance(0.2) {
+            true => {
+                let head = *random.pick(&["| | |", "| Field | Value |", "| Key | Value |"]);
+                self.properties(style, head, shown);
             }
-            self.state(0, field);
+            false => {
+                for field in shown {
+                    self.field(style, field, &record.name, None);
+                    self.state(0, field);
+                }
+            }
         }
         for heading in &article.rest {
             self.line("");
             self.line(&format!("## {heading}"));
             self.line("");
             self.line(&words(random));
+        }
+    }
+
+    /// A line per field of the only record, below a head of two columns.
+    fn properties<'a>(
+        &mut self,
+        style: &Style,
+        head: &str,
+        fields: impl Iterator<Item = &'a Field>,
+    ) {
+        self.line(head);
+        self.line("|---|---|");
+        for field in fields {
+            self.line(&format!("| {} | {} |", style.key(field), style.cell(field)));
+            self.state(0, field);
         }
     }
 
@@ -258,13 +274,7 @@ impl Page {
             false => format!("| {} |", cells.join(" | ")),
         };
         if !is_csv && records.len() == 1 {
-            self.line("| Field | Value |");
-            self.line("|---|---|");
-            for field in &first.fields {
-                self.line(&row(vec![style.key(field), style.cell(field)]));
-                self.state(0, field);
-            }
-            return;
+            return self.properties(style, "| Field | Value |", first.fields.iter());
         }
         let keys = first.fields.iter().map(|field| style.key(field));
         self.line(&row(keys.collect()));

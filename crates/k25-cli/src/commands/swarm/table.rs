@@ -17,15 +17,10 @@ pub fn table_text(state: &RunState, screen: Screen) -> String {
     let Some(contract) = &state.contract else {
         return "no table yet\n".to_owned();
     };
-    let names = contract.columns.iter().map(|column| column.name.clone());
-    let mut lines: Vec<Vec<String>> = vec![names.collect()];
+    let mut lines: Vec<Vec<String>> = vec![contract.names().map(str::to_owned).collect()];
     for row in state.table.rows() {
-        let cells = contract.columns.iter();
-        lines.push(
-            cells
-                .map(|column| shown(state, row, &column.name))
-                .collect(),
-        );
+        let cells = contract.names();
+        lines.push(cells.map(|column| shown(state, row, column)).collect());
     }
     let widest = |column: usize| {
         let cells = lines.iter().map(|line| line[column].chars().count());
