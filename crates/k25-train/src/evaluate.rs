@@ -3,6 +3,8 @@
 //!
 //! Held-out lessons have words that training never shows, and half of their documents a form that it never shows.
 
+mod opened;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::path::Path;
@@ -20,6 +22,8 @@ use crate::error::TrainError;
 use crate::lessons::record::{RunKind, Stage, choice, write_folder};
 use crate::lessons::{Lesson, LessonKind, sight};
 use crate::world::{Folder, Form, Size, Split};
+
+pub use opened::{OpenedScore, opened};
 
 /// Right ones of so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -39,6 +43,15 @@ impl Score {
     /// The part that is right.
     pub fn rate(self) -> f64 {
         self.right as f64 / self.all.max(1) as f64
+    }
+}
+
+impl std::iter::Sum for Score {
+    fn sum<I: Iterator<Item = Self>>(scores: I) -> Self {
+        scores.fold(Self::default(), |sum, score| Self {
+            right: sum.right + score.right,
+            all: sum.all + score.all,
+        })
     }
 }
 
@@ -258,10 +271,7 @@ impl TableScore {
 
     fn of_forms(&self, counts: impl Fn(&Form) -> bool) -> Score {
         let scores = self.by_form.iter().filter(|(form, _)| counts(form));
-        scores.fold(Score::default(), |sum, (_, score)| Score {
-            right: sum.right + score.right,
-            all: sum.all + score.all,
-        })
+        scores.map(|(_, score)| *score).sum()
     }
 
     fn fault(&mut self, text: String) {

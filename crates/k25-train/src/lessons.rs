@@ -45,6 +45,8 @@ pub enum LessonKind {
     Rows,
     /// Many values of a document at once.
     Several,
+    /// Many values of a table at once, which begins with the smallest.
+    Columns,
     /// Many questions in words about brief values, ahead of their documents or behind one.
     Questions,
 }
@@ -71,8 +73,9 @@ pub const NOT_FOUND: &str = "not found";
 const MOST_FURTHER: usize = 20;
 
 /// How often each kind comes, in hundredths.
-const PARTS: [(LessonKind, usize); 11] = [
-    (LessonKind::Several, 18),
+const PARTS: [(LessonKind, usize); 12] = [
+    (LessonKind::Several, 12),
+    (LessonKind::Columns, 6),
     (LessonKind::Questions, 10),
     (LessonKind::Rows, 11),
     (LessonKind::Lookup, 22),
@@ -94,8 +97,11 @@ const THINKING_PARTS: [(LessonKind, usize); 3] = [
 ];
 
 /// The same of lessons in which whose key it is decides.
-const SEVERAL_PARTS: [(LessonKind, usize); 2] =
-    [(LessonKind::Several, 40), (LessonKind::Questions, 60)];
+const SEVERAL_PARTS: [(LessonKind, usize); 3] = [
+    (LessonKind::Several, 25),
+    (LessonKind::Questions, 35),
+    (LessonKind::Columns, 40),
+];
 
 impl Lesson {
     /// Lesson `index` of a seed and split.
@@ -130,6 +136,7 @@ impl Lesson {
             LessonKind::Arithmetic | LessonKind::ArithmeticInstant => arithmetic(random, kind),
             LessonKind::Rows => rows::rows(random, split),
             LessonKind::Several => several::several(random, split),
+            LessonKind::Columns => several::columns(random, split),
             LessonKind::Questions => questions::questions(random, split),
             LessonKind::Beyond => Self {
                 kind,
@@ -508,8 +515,11 @@ mod tests {
                         check_rows(&lesson.question, &rows);
                     }
                     LessonKind::Beyond => assert_eq!(lesson.answer, BEYOND),
-                    LessonKind::Rewrite | LessonKind::Several | LessonKind::Questions => {
-                        assert!(!lesson.answer.is_empty())
+                    LessonKind::Rewrite
+                    | LessonKind::Several
+                    | LessonKind::Columns
+                    | LessonKind::Questions => {
+                        assert!(!lesson.answer.is_empty());
                     }
                     _ => {
                         let (text, answer) =

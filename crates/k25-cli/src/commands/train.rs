@@ -1,5 +1,6 @@
 //! `k25 train`: train a model of the family, and write it as a checkpoint.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -13,7 +14,9 @@ use k25_chat::Tokenizer;
 use k25_local::{FileAccess, LocalClient, LocalModel, LocalOptions};
 use k25_train::adapter::{self, Merged};
 use k25_train::data::DataKind;
-use k25_train::evaluate::{Candidate, Leader, Score, answers, pictures, tables};
+use k25_train::evaluate::{
+    Candidate, Leader, OpenedScore, Score, TableScore, answers, opened, pictures, tables,
+};
 use k25_train::export::{Exported, export};
 use k25_train::lessons::record::{self, Length};
 use k25_train::lessons::{Lesson, Pieces, copy, echo, recall, sight};
@@ -480,65 +483,79 @@ fn evaluate_model(args: &EvaluateArgs) -> Result<Outcome> {
         context_tokens: model.context_tokens() as u64,
         client: Arc::new(LocalClient::new(model)?.with_free_calls()),
     };
-    let mut progress = |what: &str| status.update(what);
-    let mut answers = answers(&candidate, args.seed, args.count, &mut progress)?;
-    if sees {
-        let seen = pictures(&candidate, args.seed, args.count, &mut progress)?;
-        answers.insert("shapes and colours in pictures", seen);
-    }
-    let subagents = tables(
-        &candidate,
-        Leader::Teacher,
-        args.seed,
-        args.folders,
-        &mut progress,
-    )?;
-    let swarms = tables(
-        &candidate,
-        Leader::Candidate,
-        args.seed,
-        args.folders,
-        &mut progress,
-    )?;
+    let figures = measure(&candidate, args, sees, &mut |what| status.update(what))?;
     drop(status);
     let mut stdout = io::stdout().lock();
-    if args.json {
-        let value =
-            serde_json::json!({ "answers": answers, "subagents": subagents, "swarms": swarms });
-        writeln!(stdout, "{value}")?;
-        return Ok(Outcome::Done);
-    }
-    let row = |name: &str, score: Score| {
-        let (right, all) = (score.right, score.all);
-        format!(
-            "{name:<34} {right:>6} of {all:<6} {:>5.1} %",
-            score.rate() * 100.0
-        )
-    };
-    for (name, score) in &answers {
-        writeln!(stdout, "{}", row(name, *score))?;
-    }
-    for (who, score) in [("sub-agents", &subagents), ("swarms", &swarms)] {
-        let parts = [
-            ("cells", score.cells),
-            ("cells, known forms", score.known_forms()),
-            ("cells, new forms", score.new_forms()),
-            ("rows found", score.rows),
-            ("valid tool calls", score.calls),
-            ("runs that ended", score.ended),
-        ];
-        for (what, part) in parts {
-            writeln!(stdout, "{}", row(&format!("{who}: {what}"), part))?;
-        }
-    }
-    for (form, score) in &subagents.by_form {
-        writeln!(
-            stdout,
-            "{}",
-            row(&format!("sub-agents: cells, {}", form.name()), *score)
-        )?;
+    match args.json {
+        true => writeln!(stdout, "{}", serde_json::to_string(&figures)?)?,
+        false => figures.print(&mut stdout)?,
     }
     Ok(Outcome::Done)
+}
+
+/// What `k25 train evaluate` finds.
+#[derive(serde::Serialize)]
+struct Figures {
+    answers: BTreeMap<&'static str, Score>,
+    opened: OpenedScore,
+    subagents: TableScore,
+    swarms: TableScore,
+}
+
+fn measure(
+    candidate: &Candidate,
+    args: &EvaluateArgs,
+    sees: bool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Figures> {
+    let (seed, count, folders) = (args.seed, args.count, args.folders);
+    let mut answers = answers(candidate, seed, count, progress)?;
+    if sees {
+        let seen = pictures(candidate, seed, count, progress)?;
+        answers.insert("shapes and colours in pictures", seen);
+    }
+    Ok(Figures {
+        answers,
+        opened: opened(candidate, seed, count, progress)?,
+        subagents: tables(candidate, Leader::Teacher, seed, folders, progress)?,
+        swarms: tables(candidate, Leader::Candidate, seed, folders, progress)?,
+    })
+}
+
+impl Figures {
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut row = |name: &str, score: Score| {
+            let (right, all) = (score.right, score.all);
+            let percent = score.rate() * 100.0;
+            writeln!(out, "{name:<34} {right:>6} of {all:<6} {percent:>5.1} %")
+        };
+        for (name, score) in &self.answers {
+            row(name, *score)?;
+        }
+        row("lookup, documents opened by itself", self.opened.all())?;
+        for (who, score) in [("sub-agents", &self.subagents), ("swarms", &self.swarms)] {
+            let parts = [
+                ("cells", score.cells),
+                ("cells, known forms", score.known_forms()),
+                ("cells, new forms", score.new_forms()),
+                ("rows found", score.rows),
+                ("valid tool calls", score.calls),
+                ("runs that ended", score.ended),
+            ];
+            for (what, part) in parts {
+                row(&format!("{who}: {what}"), part)?;
+            }
+        }
+        for (what, by_form) in [
+            ("lookup, opened", &self.opened.by_form),
+            ("sub-agents: cells", &self.subagents.by_form),
+        ] {
+            for (form, score) in by_form {
+                row(&format!("{what}, {}", form.name()), *score)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes lessons to a file, which is there when all of them are.

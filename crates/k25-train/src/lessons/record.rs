@@ -14,7 +14,8 @@ use k25_agent::swarm::{Mode, Settings, Swarm, SwarmParts};
 use k25_chat::{Arguments, ChatClient, Content, Conversation};
 use serde_json::{Value, json};
 
-use super::teacher::{Recorded, Teacher};
+use super::teacher::Recorded;
+pub(crate) use super::teacher::Teacher;
 use crate::error::TrainError;
 use crate::random::Random;
 use crate::world::{Folder, Size, Split};
@@ -37,22 +38,23 @@ pub enum RunKind {
     Beyond,
 }
 
-/// The kinds and how often each comes, in hundredths.
+/// The kinds and how often each comes, in hundredths. A question for one value leaves one conversation, a table one for each of its
+/// documents.
 const PARTS: [(RunKind, usize); 6] = [
-    (RunKind::Swarm, 33),
-    (RunKind::Reading, 44),
-    (RunKind::Leading, 6),
-    (RunKind::Single, 4),
-    (RunKind::Answer, 10),
-    (RunKind::Beyond, 3),
+    (RunKind::Swarm, 20),
+    (RunKind::Reading, 26),
+    (RunKind::Leading, 4),
+    (RunKind::Single, 3),
+    (RunKind::Answer, 45),
+    (RunKind::Beyond, 2),
 ];
 /// The same where the context is twice as long.
 const LONG_PARTS: [(RunKind, usize); 6] = [
-    (RunKind::Swarm, 16),
-    (RunKind::Reading, 56),
-    (RunKind::Leading, 14),
-    (RunKind::Single, 4),
-    (RunKind::Answer, 8),
+    (RunKind::Swarm, 11),
+    (RunKind::Reading, 40),
+    (RunKind::Leading, 11),
+    (RunKind::Single, 3),
+    (RunKind::Answer, 33),
     (RunKind::Beyond, 2),
 ];
 
@@ -123,9 +125,9 @@ fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folde
         },
         RunKind::Answer | RunKind::Beyond => Size {
             entries: 1 + random.below(8),
-            records: 3,
-            columns: 4,
-            noise: random.below(8),
+            records: 4,
+            columns: 5,
+            noise: random.below(least_noise * 3),
         },
     };
     let mut folder = Folder::new(&mut random, split, size);
@@ -150,7 +152,30 @@ fn ask_one(folder: &mut Folder, random: &mut Random, split: Split) {
         false => random.pick(&names).clone(),
     };
     let column = random.pick(&folder.columns[1..]).clone();
-    folder.question = format!("What is the {column} of {name}?");
+    folder.question = one_value_of(random, &name, &column);
+}
+
+/// What stands before a column, between it and a name, and behind, in questions for one value.
+const WORDINGS: [[&str; 3]; 4] = [
+    ["What is the ", " of ", "?"],
+    ["Which ", " does ", " have?"],
+    ["Tell me the ", " of ", "."],
+    ["Look up the ", " of ", "."],
+];
+
+/// A question for a single value.
+pub(crate) fn one_value_of(random: &mut Random, name: &str, column: &str) -> String {
+    let [before, between, behind] = random.pick(&WORDINGS);
+    format!("{before}{column}{between}{name}{behind}")
+}
+
+/// The name and the column of such a question.
+pub(super) fn asked(question: &str) -> Option<(&str, &str)> {
+    WORDINGS.iter().find_map(|[before, between, behind]| {
+        let rest = question.strip_prefix(before)?.strip_suffix(behind)?;
+        let (column, name) = rest.split_once(between)?;
+        Some((name, column))
+    })
 }
 
 /// The conversations of run `index` of a seed and split, as lines for `k25 train sft`.

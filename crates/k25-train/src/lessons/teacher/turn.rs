@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::thread::{Done, Thread, not_opened};
 use crate::lessons::BEYOND;
+use crate::lessons::record::asked;
 use crate::lessons::rows::cells;
 use crate::random::Random;
 use crate::world::{Folder, Stated};
@@ -16,6 +17,8 @@ use crate::world::{Folder, Stated};
 const WIDTH: usize = 20;
 /// What an orchestrator says at the end.
 const COMPLETE: &str = "The table is complete.";
+/// What is answered to a question about a value that no document states.
+const NOT_SAID: &str = "The documents do not say it.";
 /// Rows that are handed in with one call.
 const ROWS_PER_CALL: usize = 6;
 /// Beginnings of paths that lead nowhere.
@@ -409,7 +412,8 @@ impl Turn<'_> {
         Answer::text(COMPLETE)
     }
 
-    /// An answer in words to a question about one value.
+    /// An answer in words to a question about one value. It says whose value it is and which before the value itself: whatever a
+    /// model writes directly behind a key it copies rightly, long before it finds a value for a question further back.
     fn reply(&self) -> Answer {
         let Some((name, column)) = asked(self.thread.user) else {
             return Answer::text(BEYOND);
@@ -418,45 +422,34 @@ impl Turn<'_> {
         let Some(hits) = hits else {
             return Answer::call("search", json!({"query": name}));
         };
-        let paper = self.folder.papers.iter().find_map(|(path, paper)| {
-            let row = paper
-                .rows
-                .iter()
-                .find(|row| row[0].as_ref().is_some_and(|key| key.value == name))?;
-            Some((path, row))
-        });
-        let hit_path = paper
-            .as_ref()
-            .map(|(path, _)| path.as_str())
-            .filter(|path| hits.result.contains(*path));
-        let (Some((_, row)), Some(path)) = (paper, hit_path) else {
-            return Answer::text("The documents do not say it.");
+        let is_asked = |row: &&Vec<Option<Stated>>| {
+            let key = row[0].as_ref();
+            key.is_some_and(|key| key.value == name)
         };
-        if self.thread.shown(path).is_empty() {
+        let mut papers = self.folder.papers.iter();
+        let found =
+            papers.find_map(|(path, paper)| Some((path, paper.rows.iter().find(is_asked)?)));
+        let Some((path, row)) = found.filter(|(path, _)| hits.result.contains(*path)) else {
+            return Answer::text(NOT_SAID);
+        };
+        let shown = self.thread.shown(path);
+        let Some(end) = shown.iter().map(|(end, _)| *end).max() else {
             return Answer::call("open", json!({"path": path}));
-        }
-        let end = self
-            .thread
-            .shown(path)
-            .iter()
-            .map(|(end, _)| *end)
-            .max()
-            .unwrap_or(0);
+        };
         let index = self.folder.columns.iter().position(|other| other == column);
         match index.and_then(|index| row[index].as_ref()) {
-            Some(stated) if stated.line <= end => {
-                Answer::text(format!("{} ({path}:{})", stated.value, stated.line))
-            }
-            _ => Answer::text("The documents do not say it."),
+            Some(stated) if stated.line <= end => Answer::text(said(name, column, stated, path)),
+            _ => Answer::text(NOT_SAID),
         }
     }
 }
 
-/// The name and column of `What is the COLUMN of NAME?`.
-fn asked(question: &str) -> Option<(&str, &str)> {
-    let rest = question.strip_prefix("What is the ")?.strip_suffix('?')?;
-    let (column, name) = rest.split_once(" of ")?;
-    Some((name, column))
+/// What is answered in words: whose value it is and which, the value, and where it stands.
+fn said(name: &str, column: &str, stated: &Stated, path: &str) -> String {
+    format!(
+        "{name}: {column} = {} ({path}:{})",
+        stated.value, stated.line
+    )
 }
 
 /// A pattern that is nearly this one and matches nothing.
