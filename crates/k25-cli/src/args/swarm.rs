@@ -116,8 +116,8 @@ pub struct StartArgs {
 /// Which documents are read.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DocumentArgs {
-    /// Folder of documents: text, Markdown, HTML, PDF, CSV, source code
-    #[arg(long, value_name = "DIR")]
+    /// Folder of documents, or one of them: text, Markdown, HTML, PDF, CSV, source code
+    #[arg(long, value_name = "PATH")]
     pub docs: Option<PathBuf>,
     /// Documents that lie on this machine anyway, with a question to them; without a name: which there
     /// are

@@ -417,6 +417,31 @@ fn an_agent_answers_in_words() {
     assert_eq!(stdout, "Two packages, see a/Cargo.toml:3.\n");
 }
 
+#[test]
+fn one_file_is_read_and_nothing_beside_it() {
+    // The tools' results are what the agent answers.
+    let echo = ScriptedClient::new(|request, _| {
+        let messages = &request.conversation.messages;
+        let last = messages.last().and_then(|message| message.content.as_ref());
+        Script::Reply(match (messages.len(), last) {
+            (2, _) => ScriptedReply::call("open", &serde_json::json!({"path": "."})),
+            (_, Some(Content::Text(text))) => ScriptedReply::text(text),
+            _ => ScriptedReply::text("nothing"),
+        })
+    });
+    let desk = Desk::new(3, echo);
+    let folder = desk.dir.path().join("docs");
+    std::fs::write(folder.join("lamps.csv"), "name,height\nbrook,3\n").expect("a file");
+    let file = ["agent", "How high is brook?", "--docs", "docs/lamps.csv"];
+    let ask = |more: &[&str]| desk.run(&[&file[..], &["--model-name", MODEL], more].concat());
+    let (stdout, stderr) = texts(&ask(&[]));
+    assert!(stdout.contains("lamps.csv"), "{stdout}\n{stderr}");
+    assert!(!stdout.contains('/'), "{stdout}");
+    assert!(stderr.contains("documents lamps.csv in "), "{stderr}");
+    let (_, stderr) = texts(&ask(&["--sample", "2"]));
+    assert!(stderr.contains("a file has no entries"), "{stderr}");
+}
+
 /// Names at the top of the documents that the run saw, from its journal.
 fn documents(desk: &Desk, id: &str) -> Vec<String> {
     let (events, _) = texts(&desk.run(&["swarm", "show", id, "--events"]));

@@ -32,16 +32,12 @@ pub fn print_head(run: &Arc<Run>, models: &Models, documents: &Documents, note: 
         eprintln!("question  {}", screen.foreign(&state.question));
         let root = documents.root();
         if !root.as_os_str().is_empty() {
-            let sampled = if note.sample.is_some() {
-                ", a sample,"
-            } else {
-                ""
+            let read = match note.sample.as_deref() {
+                Some([entry]) => screen.foreign(entry).into_owned(),
+                Some(_) => format!("{} entries, a sample,", state.documents.len()),
+                None => format!("{} entries", state.documents.len()),
             };
-            eprintln!(
-                "documents {} entries{sampled} in {}",
-                state.documents.len(),
-                machine::spoken_path(root)
-            );
+            eprintln!("documents {read} in {}", machine::spoken_path(root));
         }
     });
 }
@@ -153,7 +149,11 @@ fn next_steps(folder: &RunFolder, state: &RunState, note: &RunNote) -> Vec<(&'st
         let open = format!("k25 swarm resume {id}   looks again for what is missing");
         steps.push(("open", open));
     }
-    if note.sample.is_some() {
+    if note
+        .sample
+        .as_ref()
+        .is_some_and(|entries| entries.len() > 1)
+    {
         let own = "k25 swarm \"…\" --docs DIR   asks about all documents of a folder";
         steps.push(("your own", own.to_owned()));
     }

@@ -1,8 +1,8 @@
-//! Which documents a run reads: a folder, some of what lies in it, or those of an example.
+//! Which documents a run reads: a folder, some of what lies in it, one file, or those of an example.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use k25_agent::documents::{sample, top_entries};
 
 use super::{example, usage};
@@ -38,6 +38,9 @@ impl Sources {
             }
             return Ok(None);
         };
+        if folder.is_file() {
+            return Self::file(&folder, args).map(Some);
+        }
         documents::check(&folder)?;
         let only = match args.sample {
             Some(count) => Some(sample(top_entries(&folder)?, count, seed)),
@@ -49,5 +52,27 @@ impl Sources {
             None => None,
         };
         Ok(Some(Sources { folder, only }))
+    }
+
+    /// One file alone: of the folder that it lies in, nothing else is read.
+    fn file(path: &Path, args: &DocumentArgs) -> Result<Self> {
+        if args.sample.is_some() || args.sample_seed.is_some() {
+            return Err(usage(
+                "a file has no entries to take a sample of\n  hint: name a folder with --docs DIR, or leave --sample out",
+            ));
+        }
+        let whole = path.canonicalize();
+        let whole = whole.map_err(|error| anyhow!("cannot open {}: {error}", path.display()))?;
+        let name = whole.file_name().and_then(|name| name.to_str());
+        let (Some(folder), Some(name)) = (whole.parent(), name) else {
+            return Err(anyhow!(
+                "the name of {} is not Unicode text\n  hint: give the file another name",
+                path.display()
+            ));
+        };
+        Ok(Sources {
+            folder: folder.to_owned(),
+            only: Some(vec![name.to_owned()]),
+        })
     }
 }
