@@ -66,23 +66,28 @@ fn asked(random: &mut Random) -> (Folder, String) {
             noise: random.below(20),
         };
         let mut folder = Folder::new(random, Split::HeldOut, size);
-        let rows = folder.papers.values().flat_map(|paper| &paper.rows);
-        let stated = rows.flat_map(|row| {
-            let key = row[0].iter();
-            let cells = folder.columns.iter().zip(row).skip(1);
-            key.flat_map(move |key| {
-                let cells = cells.clone();
-                cells.filter_map(|(column, cell)| Some((&key.value, column, &cell.as_ref()?.value)))
-            })
-        });
-        let stated: Vec<_> = stated.collect();
-        if !stated.is_empty() {
-            let (name, column, value) = *random.pick(&stated);
-            let value = value.clone();
+        let values = stated_values(&folder);
+        if !values.is_empty() {
+            let [name, column, value] = *random.pick(&values);
+            let value = value.to_owned();
             folder.question = one_value_of(random, name, column);
             return (folder, value);
         }
     }
+}
+
+/// Name, column and value of every cell that is no name and that a document states.
+fn stated_values(folder: &Folder) -> Vec<[&str; 3]> {
+    let mut values = Vec::new();
+    for row in folder.papers.values().flat_map(|paper| &paper.rows) {
+        let Some(name) = &row[0] else { continue };
+        for (column, cell) in folder.columns.iter().zip(row).skip(1) {
+            if let Some(stated) = cell {
+                values.push([&name.value, column, &stated.value].map(String::as_str));
+            }
+        }
+    }
+    values
 }
 
 /// What the candidate says in the end; nothing where it comes to no end.
