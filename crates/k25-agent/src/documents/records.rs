@@ -1,5 +1,6 @@
 //! Records that follow one another in a document, each of several lines: what `dpkg -s` prints, the packages of a `Cargo.lock`, a
-//! list in YAML, an array in JSON, the sections of a page, lines that begin with whose value they tell.
+//! list in YAML, an array in JSON, an object per line, the elements of a name in XML, the sections of a page, lines that begin with
+//! whose value they tell.
 //!
 //! They are found by how they begin, without reading more into a document than its lines tell: each record opens with the same
 //! key, the same header, a heading, an owner or a brace of the same depth. What has another shape has no records, and is read as
@@ -28,8 +29,11 @@ pub(super) struct Records {
 
 /// Whether a document of this path can have records; no other has to be read to know that it has none.
 pub(super) fn can_have_records(path: &str) -> bool {
-    const ENDINGS: [&str; 14] = [
+    const ENDINGS: [&str; 17] = [
         "json",
+        "jsonl",
+        "ndjson",
+        "xml",
         "yaml",
         "yml",
         "toml",
@@ -54,6 +58,8 @@ impl Records {
         let lines: Vec<&str> = text.lines().collect();
         let found = match ending(path).as_str() {
             "json" => objects(&lines),
+            "jsonl" | "ndjson" => objects_per_line(&lines),
+            "xml" => elements(&lines),
             "yaml" | "yml" => items(&lines),
             "toml" | "lock" => tables(&lines),
             "md" | "markdown" | "html" | "htm" => sections(&lines, title_depth),
@@ -199,6 +205,49 @@ fn objects(lines: &[&str]) -> Option<Vec<Lines>> {
     start.is_none().then_some(found)
 }
 
+/// An object of JSON in every line.
+fn objects_per_line(lines: &[&str]) -> Option<Vec<Lines>> {
+    let filled = (0..lines.len()).filter(|&index| !lines[index].trim().is_empty());
+    let keyed = filled.map(|index| {
+        let keys = keys_of_object(lines[index])?;
+        Some((index..index + 1, keys.into_iter().collect()))
+    });
+    alike(keyed.collect::<Option<_>>()?)
+}
+
+/// Elements of XML of one name and one depth, each with its two tags in lines of their own: the outermost that there are two of.
+fn elements(lines: &[&str]) -> Option<Vec<Lines>> {
+    let mut opened: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(name) = opening_tag(line) {
+            opened.entry((depth(line), name)).or_default().push(index);
+        }
+    }
+    let several = opened.into_iter().filter(|(_, starts)| starts.len() > 1);
+    let outermost = several.min_by_key(|((depth, _), starts)| (*depth, starts[0]));
+    let ((wanted, name), starts) = outermost?;
+    let closing = format!("</{name}>");
+    let is_end = |line: &&str| depth(line) == wanted && line.trim() == closing;
+    let keyed = starts.into_iter().map(|start| {
+        let end = start + lines[start..].iter().position(is_end)?;
+        let keys = lines[start + 1..end].iter().flat_map(|line| keys_of(line));
+        Some((start..end + 1, keys.collect()))
+    });
+    let keyed: Vec<(Lines, BTreeSet<String>)> = keyed.collect::<Option<_>>()?;
+    // One within another is none that follows another.
+    let follow = keyed
+        .windows(2)
+        .all(|pair| pair[0].0.end <= pair[1].0.start);
+    follow.then(|| alike(keyed)).flatten()
+}
+
+/// The name of an element whose opening tag is all that a line has.
+fn opening_tag(line: &str) -> Option<&str> {
+    let tag = line.trim().strip_prefix('<')?.strip_suffix('>')?;
+    let is_alone = !tag.starts_with(['/', '?', '!']) && !tag.ends_with('/') && !tag.contains('<');
+    is_alone.then(|| tag.split_whitespace().next()).flatten()
+}
+
 /// The sections below headings of one depth, each with a key that another one has too. A section without any key is words, and
 /// none of them.
 fn sections(lines: &[&str], heading: fn(&str) -> Option<usize>) -> Option<Vec<Lines>> {
@@ -304,10 +353,13 @@ fn depth(line: &str) -> usize {
 /// The keys in a line.
 fn keys_of(line: &str) -> Vec<String> {
     let line = line.trim();
-    if line.starts_with('{')
-        && let Ok(object) = serde_json::from_str::<Map<String, Value>>(line.trim_end_matches(','))
+    if let Some(keys) = keys_of_object(line) {
+        return keys;
+    }
+    if let Some((tag, _)) = line.strip_prefix('<').and_then(|rest| rest.split_once('>'))
+        && line.ends_with(&format!("</{tag}>"))
     {
-        return object.keys().map(|key| plain(key)).collect();
+        return vec![plain(tag)];
     }
     let line = line.trim_start_matches(['-', '*', '+']).trim_start();
     let key = line.split_once([':', '=']).map(|(key, _)| key.trim());
@@ -317,6 +369,15 @@ fn keys_of(line: &str) -> Vec<String> {
     keys.filter(|key| (1..=LONGEST_KEY).contains(&key.len()))
         .map(plain)
         .collect()
+}
+
+/// The keys of a line that is an object of JSON.
+fn keys_of_object(line: &str) -> Option<Vec<String>> {
+    let line = line.trim().trim_end_matches(',');
+    let object = line
+        .starts_with('{')
+        .then(|| serde_json::from_str::<Map<String, Value>>(line).ok());
+    Some(object??.keys().map(|key| plain(key)).collect())
 }
 
 #[cfg(test)]
@@ -348,6 +409,41 @@ mod tests {
             "",
         ] {
             assert_eq!(lines("status", none), [], "{none}");
+        }
+    }
+
+    #[test]
+    fn objects_in_lines_are_records() {
+        let list = "{\"name\": \"a\", \"size\": 1}\n\n{\"name\": \"b\"}\n";
+        assert_eq!(lines("a.jsonl", list), [(1, 1), (3, 3)]);
+        assert!(
+            Records::of("a.jsonl", list)
+                .unwrap()
+                .have(&["name", "size"])
+        );
+        for none in [
+            "{\"a\": 1}\n{\"b\": 1}\n",
+            "{\"a\": 1}\nwords\n",
+            "{\"a\": 1}\n",
+        ] {
+            assert_eq!(lines("a.jsonl", none), [], "{none}");
+        }
+    }
+
+    #[test]
+    fn elements_of_a_name_are_records() {
+        let list = "<?xml version=\"1.0\"?>\n<list>\n  <lamp id=\"1\">\n    <name>a</name>\n    <more>\n      <x>1</x>\n    </more>\n  </lamp>\n\n  <lamp id=\"2\">\n    <name>b</name>\n    <more>\n    </more>\n  </lamp>\n</list>\n";
+        assert_eq!(lines("a.xml", list), [(3, 8), (10, 14)]);
+        assert!(Records::of("a.xml", list).unwrap().have(&["name", "x"]));
+        let flat = "<lamp>\n<name>a</name>\n</lamp>\n<lamp>\n<name>b</name>\n</lamp>\n";
+        assert_eq!(lines("a.xml", flat), [(1, 3), (4, 6)]);
+        for none in [
+            "<a>\n<b>1</b>\n</a>\n",
+            "<a>\n<b>1</b>\n<a>\n<b>1</b>\n",
+            "<a>\n<a>\n<b>1</b>\n</a>\n</a>\n",
+            "<>\n<>\n",
+        ] {
+            assert_eq!(lines("a.xml", none), [], "{none}");
         }
     }
 
