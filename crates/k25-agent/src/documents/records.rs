@@ -228,17 +228,14 @@ fn elements(lines: &[&str]) -> Option<Vec<Lines>> {
     let ((wanted, name), starts) = outermost?;
     let closing = format!("</{name}>");
     let is_end = |line: &&str| depth(line) == wanted && line.trim() == closing;
-    let keyed = starts.into_iter().map(|start| {
-        let end = start + lines[start..].iter().position(is_end)?;
+    // Looked for up to the next one alone: elements within one another are no records, and end the search early.
+    let nexts = starts[1..].iter().copied().chain([lines.len()]);
+    let keyed = starts.iter().zip(nexts).map(|(&start, next)| {
+        let end = start + lines[start..next].iter().position(is_end)?;
         let keys = lines[start + 1..end].iter().flat_map(|line| keys_of(line));
         Some((start..end + 1, keys.collect()))
     });
-    let keyed: Vec<(Lines, BTreeSet<String>)> = keyed.collect::<Option<_>>()?;
-    // One within another is none that follows another.
-    let follow = keyed
-        .windows(2)
-        .all(|pair| pair[0].0.end <= pair[1].0.start);
-    follow.then(|| alike(keyed)).flatten()
+    alike(keyed.collect::<Option<_>>()?)
 }
 
 /// The name of an element whose opening tag is all that a line has.
