@@ -251,3 +251,45 @@ fn a_recipe_does_not_go_on_with_the_runs_of_another() {
     assert!(stderr.contains("give a new folder"), "{stderr}");
     assert_eq!(fs::read_to_string(&shape).expect("the file"), "{}");
 }
+
+/// The recipe from nothing to a model, with a step or two of each phase; called again, nothing is made again.
+#[test]
+fn a_recipe_makes_a_model_from_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let arguments = [
+        "train",
+        "reproduce",
+        "nano",
+        "--out",
+        "out",
+        "--share",
+        "0.001",
+    ];
+    let first = succeeds(dir.path(), &arguments);
+    assert!(first.contains("training long"), "{first}");
+    let weights = dir
+        .path()
+        .join("out/model/model-00001-of-000001.safetensors");
+    let written = fs::metadata(&weights).expect("weights").modified();
+    succeeds(dir.path(), &arguments);
+    let again = fs::metadata(&weights).expect("weights").modified();
+    assert_eq!(written.expect("a time"), again.expect("a time"));
+    let said = succeeds(
+        dir.path(),
+        &["generate", "out/model", "Hello", "--max-tokens", "4"],
+    );
+    assert!(!said.is_empty());
+}
+
+#[test]
+fn a_share_of_nothing_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for share in ["0", "1.5", "-1", "NaN", "half"] {
+        let share = format!("--share={share}");
+        let output = k25(
+            dir.path(),
+            &["train", "reproduce", "nano", "--out", "out", &share],
+        );
+        assert_eq!(output.status.code(), Some(2), "{share}");
+    }
+}

@@ -10,7 +10,7 @@ pub struct Recipe {
     /// What it makes.
     pub name: &'static str,
     /// The shape and the runs' configurations: names with texts.
-    pub files: &'static [(&'static str, &'static str)],
+    pub files: Vec<(&'static str, String)>,
     /// What is done, in this order.
     pub steps: Vec<Step>,
 }
@@ -98,6 +98,11 @@ struct Steps {
     step: Vec<Step>,
 }
 
+/// Fewest lessons of a set in a shortened recipe: a vocabulary is made from them.
+const FEWEST_LESSONS: u64 = 100;
+/// Numbers in a run's configuration that are shortened with it.
+const SHORTENED: [&str; 4] = ["steps", "warmup_steps", "decay_steps", "tokens"];
+
 /// The files of nano's recipe, which belong to the program.
 const NANO: &[(&str, &str)] = &[
     ("config.json", include_str!("../recipes/nano/config.json")),
@@ -122,10 +127,44 @@ impl Recipe {
             .expect("the recipe belongs to the program, and a test reads it");
         Self {
             name: "nano",
-            files: NANO,
+            files: NANO
+                .iter()
+                .map(|(n, text)| (*n, (*text).to_owned()))
+                .collect(),
             steps: steps.step,
         }
     }
+
+    /// The same with so much of every set of lessons and of every phase, between 0 and 1, but a step of each: whether all of it
+    /// works is seen in minutes. What it makes can nothing.
+    #[must_use]
+    pub fn shortened(mut self, share: f64) -> Self {
+        for step in &mut self.steps {
+            if let Step::Lessons { count, .. } = step {
+                *count = (*count).min(part_of(*count, share).max(FEWEST_LESSONS));
+            }
+        }
+        for (_, text) in &mut self.files {
+            let lines = text.lines().map(|line| shortened_line(line, share) + "\n");
+            *text = lines.collect();
+        }
+        self
+    }
+}
+
+fn part_of(count: u64, share: f64) -> u64 {
+    ((count as f64 * share).ceil() as u64).max(1)
+}
+
+/// A line of a run's configuration, shortened where it says how long something is.
+fn shortened_line(line: &str, share: f64) -> String {
+    let shortened = || {
+        let (key, number) = line.split_once(" = ")?;
+        let number: u64 = number.replace('_', "").parse().ok()?;
+        let key = SHORTENED.iter().find(|of| **of == key)?;
+        Some(format!("{key} = {}", part_of(number, share)))
+    };
+    shortened().unwrap_or_else(|| line.to_owned())
 }
 
 #[cfg(test)]
@@ -137,9 +176,30 @@ mod tests {
     /// Every step finds what it needs: a file of the recipe, or what an earlier step made.
     #[test]
     fn nothing_is_missing_in_the_recipe() {
-        let recipe = Recipe::nano();
+        for share in [1.0, 0.01] {
+            is_complete(Recipe::nano().shortened(share));
+        }
+    }
+
+    #[test]
+    fn a_shortened_recipe_is_short() {
+        let recipe = Recipe::nano().shortened(0.01);
+        let (_, long) = recipe
+            .files
+            .iter()
+            .find(|(name, _)| *name == "long.toml")
+            .expect("a phase");
+        let config: toml::Table = long.parse().expect("a configuration");
+        let of = |section: &str, key| config[section].get(key).and_then(toml::Value::as_integer);
+        assert_eq!(of("run", "steps"), Some(18));
+        assert_eq!(of("run", "context"), Some(4096));
+        assert_eq!(of("schedule", "warmup_steps"), Some(1));
+        assert_eq!(config["evaluation"][0]["tokens"].as_integer(), Some(200));
+    }
+
+    fn is_complete(recipe: Recipe) {
         let folder = tempfile::tempdir().expect("a folder");
-        for (name, text) in recipe.files {
+        for (name, text) in &recipe.files {
             std::fs::write(folder.path().join(name), text).expect("a file");
         }
         let mut there: Vec<PathBuf> = recipe.files.iter().map(|(name, _)| name.into()).collect();

@@ -22,7 +22,8 @@ DIR/model. Ctrl-C saves; the same command goes on where it stopped. Takes about 
 
 Example:
   k25 train reproduce nano --out runs/nano
-  k25 train evaluate runs/nano/model")]
+  k25 train evaluate runs/nano/model
+  k25 train reproduce nano --out runs/trial --share 0.01    # whether all of it works here")]
 pub struct ReproduceArgs {
     /// What to make
     #[arg(value_enum)]
@@ -30,12 +31,23 @@ pub struct ReproduceArgs {
     /// Folder for lessons, runs and the model
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Part of the lessons and of the steps, to try in minutes whether everything works; the model can nothing then
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = share)]
+    pub share: f64,
     /// Threads that compute [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// Print every metric as a line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "no number".to_owned())?;
+    match number > 0.0 && number <= 1.0 {
+        true => Ok(number),
+        false => Err("more than 0 and at most 1".to_owned()),
+    }
 }
 
 /// Recipes that there are.
@@ -48,6 +60,10 @@ pub enum RecipeName {
 pub fn run(args: &ReproduceArgs) -> Result<Outcome> {
     let recipe = match args.recipe {
         RecipeName::Nano => Recipe::nano(),
+    };
+    let recipe = match args.share < 1.0 {
+        true => recipe.shortened(args.share),
+        false => recipe,
     };
     lay_out(&recipe, &args.out)?;
     super::train::use_threads(args.threads)?;
@@ -69,12 +85,12 @@ pub fn run(args: &ReproduceArgs) -> Result<Outcome> {
 /// Writes the recipe's files; those of another version of the recipe are refused, since its runs could not be continued.
 fn lay_out(recipe: &Recipe, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    for (name, text) in recipe.files {
+    for (name, text) in &recipe.files {
         let path = dir.join(name);
         match fs::read_to_string(&path) {
             Ok(there) if there == *text => {}
             Ok(_) => anyhow::bail!(
-                "{} belongs to another recipe of {}\n  hint: give a new folder",
+                "{} belongs to another recipe of {}, or to another share of it\n  hint: give a new folder",
                 path.display(),
                 recipe.name
             ),
