@@ -25,6 +25,11 @@ impl Random {
         Self { key, counter: 0 }
     }
 
+    /// A stream of its own that leaves this one where it is, so that what is drawn from this one stays as it was.
+    pub fn aside(&self) -> Self {
+        Self::new(self.key, self.counter)
+    }
+
     /// The next 64 random bits.
     pub fn word(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);

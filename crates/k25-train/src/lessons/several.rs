@@ -39,10 +39,7 @@ pub(super) fn several(random: &mut Random, split: Split) -> Lesson {
     let subjects = 1 + random.below(5);
     let is_wide = subjects == 1 || is_table(form);
     let keys = 1 + usize::from(is_wide) + random.below(4);
-    let kinds: &[ValueKind] = match random.chance(0.8) {
-        true => &BRIEF,
-        false => &ValueKind::ALL,
-    };
+    let kinds = kinds(random);
     let table = Table::of_kinds(random, split, subjects, keys, kinds);
     let places = places(random, split, &table, MOST_VALUES);
     lesson(LessonKind::Several, random, form, &table, &places)
@@ -55,9 +52,18 @@ pub(super) fn columns(random: &mut Random, split: Split) -> Lesson {
     let rows = 1 + random.below(MOST_ROWS);
     let further = random.below(MOST_COLUMNS - 1);
     let keys = 2 + further.min(random.below(MOST_COLUMNS - 1));
-    let table = Table::of_kinds(random, split, rows, keys, &BRIEF);
+    let kinds = kinds(random);
+    let table = Table::of_kinds(random, split, rows, keys, kinds);
     let places = places(random, split, &table, MOST_TABLE_VALUES);
     lesson(LessonKind::Columns, random, form, &table, &places)
+}
+
+/// Brief values, mostly.
+fn kinds(random: &mut Random) -> &'static [ValueKind] {
+    match random.chance(0.8) {
+        true => &BRIEF,
+        false => &ValueKind::ALL,
+    }
 }
 
 fn lesson(

@@ -238,7 +238,11 @@ fn marked(marks: Marks, subject: &str, values: &[(&str, &Value)]) -> String {
         Some(_) => String::new(),
         None => format!("{before}{subject}{after}\n"),
     };
-    heading + &lines(values, |k, v| marks.line(subject, k, &v.to_string()))
+    let fields = lines(values, |k, v| marks.line(subject, k, &v.to_string()));
+    match marks.block {
+        Some((above, below)) => format!("{heading}{above}\n{fields}{below}\n"),
+        None => heading + &fields,
+    }
 }
 
 fn joined(values: &[(&str, &Value)], between: &str) -> String {
@@ -274,6 +278,13 @@ pub(super) fn xml(text: &str) -> String {
         true => format!("<![CDATA[{text}]]>"),
         false => text.to_owned(),
     }
+}
+
+/// The text of a paragraph: an angle there would begin a tag, and what is in it would be no text.
+pub(super) fn html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// A key as people write it in a sentence.

@@ -15,6 +15,8 @@ pub struct Marks {
     pub after: &'static str,
     /// Around the name on a line above, where the name has one.
     pub heading: Option<(&'static str, &'static str)>,
+    /// Lines above and below the fields of a thing.
+    pub block: Option<(&'static str, &'static str)>,
 }
 
 /// What everybody writes: `Key: value`.
@@ -24,6 +26,7 @@ pub const COLON: Marks = Marks {
     between: ": ",
     after: "",
     heading: None,
+    block: None,
 };
 
 /// Now and then in records.
@@ -62,7 +65,7 @@ const AROUND: [[&str; 3]; 10] = [
     ["{", "}{", "}"],
     ["(", ", ", ")"],
 ];
-const HEADING: [(&str, &str); 11] = [
+const HEADING: [(&str, &str); 13] = [
     ("=== ", " ==="),
     ("<<", ">>"),
     ("--- ", ""),
@@ -71,10 +74,22 @@ const HEADING: [(&str, &str); 11] = [
     ("## ", " ##"),
     ("", ":"),
     ("(", ")"),
+    ("<h1>", "</h1>"),
     ("<h3>", "</h3>"),
+    ("<h4>", "</h4>"),
     ("<b>", "</b>"),
     ("<caption>", "</caption>"),
 ];
+const BLOCK: [(&str, &str); 6] = [
+    ("{", "}"),
+    ("(", ")"),
+    ("begin", "end"),
+    ("<ul>", "</ul>"),
+    ("<table>", "</table>"),
+    ("-----", "-----"),
+];
+/// Part of the things with a heading whose fields lie in a block.
+const BLOCKS: f64 = 0.4;
 
 impl Marks {
     /// Of a record with lines of `Key: value`.
@@ -110,12 +125,14 @@ impl Marks {
             Some(around) => AROUND[around],
             None => [BEFORE[before], any[0], any[1]],
         };
+        let heading = (place == 1).then(|| *random.pick(&HEADING));
         Self {
             owner,
             before,
             between,
             after,
-            heading: (place == 1).then(|| *random.pick(&HEADING)),
+            heading,
+            block: heading.and_then(|_| block(&mut random.aside())),
         }
     }
 
@@ -132,4 +149,8 @@ impl Marks {
             None => format!("{before}{key}{between}{value}{after}"),
         }
     }
+}
+
+fn block(random: &mut Random) -> Option<(&'static str, &'static str)> {
+    random.chance(BLOCKS).then(|| *random.pick(&BLOCK))
 }

@@ -1,6 +1,6 @@
 //! Records written down line by line, with the line of every value known.
 
-use super::form::xml;
+use super::form::{html, xml};
 use super::marks::Marks;
 use super::value::capitalized;
 use super::words::phrase;
@@ -345,6 +345,7 @@ impl Page {
         match style.form {
             Form::MarkdownList => self.line(""),
             Form::Xml => self.line(&format!("<{}>", style.section)),
+            Form::Marked => self.mark(style.marks.block.map(|(above, _)| above)),
             Form::Toml | Form::Ini if many => self.line(&format!("[[{}]]", style.section)),
             Form::Toml | Form::Ini => self.line(&format!("[{}]", style.section)),
             Form::Yaml if index == 0 => {
@@ -370,7 +371,18 @@ impl Page {
         match style.form {
             Form::Yaml => {}
             Form::Xml => self.line(&format!("</{}>", style.section)),
+            Form::Marked => {
+                self.mark(style.marks.block.map(|(_, below)| below));
+                self.line("");
+            }
             _ => self.line(""),
+        }
+    }
+
+    /// A line above or below fields, if there is one.
+    fn mark(&mut self, line: Option<&str>) {
+        if let Some(line) = line {
+            self.line(line);
         }
     }
 
@@ -408,7 +420,7 @@ impl Page {
                 format!("{}{key}: {value}", yaml_margin(style, opens))
             }
             Form::Ini => format!("{key}={plain}"),
-            Form::Html => format!("<p>{key}: {plain}</p>"),
+            Form::Html => format!("<p>{key}: {}</p>", html(&plain)),
             Form::Arrows => format!("{name} / {key} -> {plain}"),
             Form::Xml => format!("  <{key}>{}</{key}>", xml(&plain)),
             _ => style.marks.line(name, &key, &plain),
