@@ -183,6 +183,17 @@ impl Document {
         are_rows.then(|| rows.into_iter().map(|number| number..=number).collect())
     }
 
+    /// The lines of the record that line `number` belongs to, whatever its columns are; `None` where there are no records, and around
+    /// them.
+    fn record_at(&self, number: usize) -> Option<RangeInclusive<usize>> {
+        let Some(table) = &self.table else {
+            let records = Records::of(&self.path, &self.text)?.into_lines();
+            return records.into_iter().find(|lines| lines.contains(&number));
+        };
+        let is_row = table.is_row(number, self.line(number)?);
+        (table.lines().contains(&number) && is_row).then_some(number..=number)
+    }
+
     /// The number of the line where `quote` begins; blanks count alike. Of several the one nearest
     /// to line `near`.
     pub fn find(&self, quote: &str, near: Option<usize>) -> Option<usize> {
@@ -400,7 +411,7 @@ impl Documents {
     }
 
     /// A path of some lines of a document as the document's path and the lines; `None` for any other.
-    fn split<'p>(&self, name: &'p str) -> Option<(&'p str, RangeInclusive<usize>)> {
+    pub(crate) fn split<'p>(&self, name: &'p str) -> Option<(&'p str, RangeInclusive<usize>)> {
         let is_file = self.files.contains(name);
         split_part(name).filter(|(document, _)| !is_file && self.files.contains(*document))
     }
@@ -424,6 +435,16 @@ impl Documents {
     /// See [`DocumentError`].
     pub fn read(&self, path: &str) -> Result<Arc<Document>, DocumentError> {
         self.part(path).map(|part| part.document)
+    }
+
+    /// The record that line `number` of this file belongs to, if it is a list of records.
+    pub fn record(&self, path: &str, number: usize) -> Option<Part> {
+        let document = self.with_records(path)?;
+        let lines = document.record_at(number)?;
+        Some(Part {
+            document,
+            lines: Some(lines),
+        })
     }
 
     /// A document, or the lines of it that a path such as `stations.csv/2-26` names.

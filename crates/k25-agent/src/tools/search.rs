@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::{CallContext, Calling, FailureKind, Tool, ToolError, ToolOutput};
-use crate::documents::{Documents, SearchIndex};
+use crate::documents::{Documents, Hit, SearchIndex};
 use crate::table::shortened;
 
 /// Full-text search. The index is built when it is first asked.
@@ -24,6 +24,12 @@ impl Search {
             index: OnceCell::new(),
             hits,
         }
+    }
+
+    /// The path to open: of the record that has the line, so that nobody reads a long list for one of its records.
+    fn place(&self, hit: &Hit) -> String {
+        let record = self.documents.record(&hit.path, hit.line);
+        record.map_or_else(|| hit.path.clone(), |part| part.path())
     }
 
     async fn index(&self) -> Result<&Arc<SearchIndex>, ToolError> {
@@ -71,6 +77,10 @@ impl Tool for Search {
             let within = arguments["path"].as_str().unwrap_or_default();
             let within = within.trim_start_matches("./");
             let within = if within == "." { "" } else { within };
+            let within = self
+                .documents
+                .split(within)
+                .map_or(within, |(path, _)| path);
             let index = self.index().await?;
             let hits = index
                 .add_pages(&self.documents)
@@ -80,14 +90,49 @@ impl Tool for Search {
                 return Ok("nothing found".to_owned().into());
             }
             let lines = hits.iter().map(|hit| {
-                format!(
-                    "{}:{}: {}",
-                    hit.path,
-                    hit.line,
-                    shortened(hit.text.trim(), 160)
-                )
+                let path = self.place(hit);
+                format!("{path}:{}: {}", hit.line, shortened(hit.text.trim(), 160))
             });
             Ok(ToolOutput::from(lines.collect::<Vec<_>>().join("\n")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn found(search: &Search, arguments: Value) -> String {
+        let context = CallContext {
+            task: "1".to_owned(),
+            call: "1".to_owned(),
+            group: 1,
+        };
+        let output = search.call(arguments, context).await;
+        output.expect("hits").text
+    }
+
+    #[tokio::test]
+    async fn a_hit_in_a_list_names_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        file(
+            "lamps.txt",
+            "name: brook\nsince: 3\n\nname: heath\nsince: 5\n",
+        );
+        file("rows.csv", "name,since\nmoor,1871\nfen,1880\n");
+        file("plain.txt", "nothing but words of a glade\n");
+        let documents = Arc::new(Documents::open(dir.path()).unwrap());
+        let search = Search::new(documents, 4);
+        for (query, expected) in [
+            ("heath", "lamps.txt/4-5:4: name: heath"),
+            ("fen", "rows.csv/3:3: fen,1880"),
+            ("glade", "plain.txt:1: nothing but words of a glade"),
+        ] {
+            assert_eq!(found(&search, json!({"query": query})).await, expected);
+        }
+        let within = json!({"query": "heath", "path": "lamps.txt/4-5"});
+        let expected = "lamps.txt/4-5:4: name: heath";
+        assert_eq!(found(&search, within).await, expected);
     }
 }

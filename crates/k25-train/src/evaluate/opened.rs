@@ -66,7 +66,7 @@ fn asked(random: &mut Random) -> (Folder, String) {
             noise: random.below(20),
         };
         let mut folder = Folder::new(random, Split::HeldOut, size);
-        let values = stated_values(&folder);
+        let values = folder.stated_values();
         if !values.is_empty() {
             let [name, column, value] = *random.pick(&values);
             let value = value.to_owned();
@@ -74,20 +74,6 @@ fn asked(random: &mut Random) -> (Folder, String) {
             return (folder, value);
         }
     }
-}
-
-/// Name, column and value of every cell that is no name and that a document states.
-fn stated_values(folder: &Folder) -> Vec<[&str; 3]> {
-    let mut values = Vec::new();
-    for row in folder.papers.values().flat_map(|paper| &paper.rows) {
-        let Some(name) = &row[0] else { continue };
-        for (column, cell) in folder.columns.iter().zip(row).skip(1) {
-            if let Some(stated) = cell {
-                values.push([&name.value, column, &stated.value].map(String::as_str));
-            }
-        }
-    }
-    values
 }
 
 /// What the candidate says in the end; nothing where it comes to no end.

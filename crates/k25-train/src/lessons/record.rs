@@ -142,19 +142,20 @@ fn drawn(seed: u64, split: Split, index: u64, length: Length) -> (RunKind, Folde
     (kind, folder, random)
 }
 
-/// Makes the question one about a single value; now and then one that no document states.
+/// Makes the question one about a single value; of six one asks for what no document states, by its name or by its column.
 fn ask_one(folder: &mut Folder, random: &mut Random, split: Split) {
-    let names: Vec<String> = folder
-        .papers
-        .values()
-        .flat_map(|paper| &paper.rows)
-        .filter_map(|row| Some(row[0].as_ref()?.value.clone()))
-        .collect();
-    let name = match random.chance(0.1) || names.is_empty() {
-        true => crate::world::Words::new(split).name(random),
-        false => random.pick(&names).clone(),
+    let stated = folder.stated_values();
+    let of_stated = |random: &mut Random| match stated.is_empty() {
+        true => None,
+        false => Some(*random.pick(&stated)),
     };
-    let column = random.pick(&folder.columns[1..]).clone();
+    let other_name = |random: &mut Random| crate::world::Words::new(split).name(random);
+    let any_column = |random: &mut Random| random.pick(&folder.columns[1..]).clone();
+    let (name, column) = match (random.below(6), of_stated(random)) {
+        (0, Some([name, ..])) if random.chance(0.5) => (name.to_owned(), any_column(random)),
+        (0, _) | (_, None) => (other_name(random), any_column(random)),
+        (_, Some([name, column, _])) => (name.to_owned(), column.to_owned()),
+    };
     folder.question = one_value_of(random, &name, &column);
 }
 

@@ -307,6 +307,20 @@ impl Folder {
         self.named_table = (others > 0 || random.chance(0.5)).then_some(path);
     }
 
+    /// Name, column and value of every cell that is no name and that a document states.
+    pub fn stated_values(&self) -> Vec<[&str; 3]> {
+        let mut values = Vec::new();
+        for row in self.papers.values().flat_map(|paper| &paper.rows) {
+            let Some(name) = &row[0] else { continue };
+            for (column, cell) in self.columns.iter().zip(row).skip(1) {
+                if let Some(stated) = cell {
+                    values.push([&name.value, column, &stated.value].map(String::as_str));
+                }
+            }
+        }
+        values
+    }
+
     /// Files beside the wanted one.
     fn add_others(&mut self, random: &mut Random, entry: &str, split: Split) {
         for _ in 0..random.below(4) {

@@ -432,9 +432,11 @@ impl Turn<'_> {
         let Some((path, row)) = found.filter(|(path, _)| hits.result.contains(*path)) else {
             return Answer::text(NOT_SAID);
         };
-        let shown = self.thread.shown(path);
+        let line = row[0].as_ref().map_or(0, |name| name.line);
+        let place = place_of(hits.result, path, line);
+        let shown = self.thread.shown(&place);
         let Some(end) = shown.iter().map(|(end, _)| *end).max() else {
-            return Answer::call("open", json!({"path": path}));
+            return Answer::call("open", json!({"path": place}));
         };
         let index = self.folder.columns.iter().position(|other| other == column);
         match index.and_then(|index| row[index].as_ref()) {
@@ -442,6 +444,17 @@ impl Turn<'_> {
             _ => Answer::text(NOT_SAID),
         }
     }
+}
+
+/// The path in these hits of the record of a document that has this line, or the document's own.
+fn place_of(hits: &str, path: &str, line: usize) -> String {
+    let mut parts = hits.lines().filter_map(|hit| {
+        let (part, _) = hit.strip_prefix(path)?.split_once(':')?;
+        let place = format!("{path}{part}");
+        let is_it = split_part(&place).is_some_and(|(_, lines)| lines.contains(&line));
+        is_it.then_some(place)
+    });
+    parts.next().unwrap_or_else(|| path.to_owned())
 }
 
 /// What is answered in words: whose value it is and which, the value, and where it stands.
