@@ -448,6 +448,7 @@ fn operation(random: &mut Random, total: i64) -> (&'static str, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::Stated;
 
     fn lessons(split: Split) -> impl Iterator<Item = Lesson> {
         (0..2000).map(move |index| Lesson::new(9, split, index))
@@ -484,7 +485,7 @@ mod tests {
             };
             let value = cell["value"].as_str().expect("a text");
             assert!(
-                lines[line as usize - 1].contains(value),
+                Stated::is_said(value, lines[line as usize - 1]),
                 "{cell} in\n{document}"
             );
         }

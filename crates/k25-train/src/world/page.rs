@@ -16,6 +16,14 @@ pub struct Stated {
     pub line: usize,
 }
 
+#[cfg(test)]
+impl Stated {
+    /// Whether a line says this value, as it is or as pages write it.
+    pub fn is_said(value: &str, line: &str) -> bool {
+        line.contains(value) || line.contains(&html(value))
+    }
+}
+
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {

@@ -134,7 +134,7 @@ fn stated_values_stand_on_their_lines() {
                 for stated in row.iter().flatten() {
                     let line = lines[stated.line - 1];
                     assert!(
-                        line.contains(&stated.value),
+                        Stated::is_said(&stated.value, line),
                         "{path}:{} {line:?}: {:?}",
                         stated.line,
                         stated.value
