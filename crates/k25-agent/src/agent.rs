@@ -65,7 +65,7 @@ pub struct Agent {
     pub user: String,
     /// What it can do.
     pub tools: Toolset,
-    /// Whether it reasons before it answers; a failing one begins to.
+    /// Whether it reasons before it answers; a failing one begins to, unless its model is small.
     pub thinking: bool,
     /// Most answers of the model.
     pub max_steps: usize,
@@ -75,8 +75,9 @@ pub struct Agent {
     pub stall: Duration,
     /// After calls of this tool it is told which documents nobody has opened yet.
     pub reminds_after: Option<&'static str>,
-    /// Now and then its model is asked whether its work still serves the task.
-    pub checks_drift: bool,
+    /// Its model is small: it is not asked whether its work still serves the task, nor to reason its way
+    /// out of failures.
+    pub small: bool,
     /// What it may still do when a limit ends it.
     pub last_turn: LastTurn,
 }
@@ -99,7 +100,7 @@ impl Agent {
             context: ContextPolicy::None,
             stall,
             reminds_after: None,
-            checks_drift: false,
+            small: false,
             last_turn: LastTurn::No,
         }
     }

@@ -372,7 +372,7 @@ impl Swarm {
             context: self.settings.context,
             stall: Duration::from_secs(self.settings.stall_seconds),
             reminds_after: None,
-            checks_drift: !self.settings.small,
+            small: self.settings.small,
             last_turn: LastTurn::No,
         }
     }

@@ -1,5 +1,5 @@
-//! What only runs of larger models have: outlines of long documents, trial rows, a drift check, and
-//! last words when a limit ends the work. None of it is in a run whose tools show little.
+//! What only runs of larger models have: outlines of long documents, trial rows, a drift check, reasoning
+//! in need, and last words when a limit ends the work. None of it is in a run whose tools show little.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{World, begun, budget, choice, good_model, parts, swarm, swarm_of, wait};
+use k25_agent::agent::ModelChoice;
 use k25_agent::budget::Budget;
 use k25_agent::contract::{Contract, parse_columns};
 use k25_agent::documents::Documents;
@@ -419,6 +420,53 @@ async fn work_that_has_left_its_task_is_told_so() {
         });
         assert_eq!(told, checks == 1, "{says} {small}");
         run.with_state(|state| assert_eq!(state.tasks[MAIN].steps(), steps, "{says} {small}"));
+    }
+}
+
+/// How a request is asked: whether it reasons, at which temperature, with which seed.
+type Manner = (bool, Option<f32>, Option<u64>);
+
+/// A model that opens what is not there as long as it is asked for its likeliest answer, and notes how.
+fn stubborn(asked: Arc<Mutex<Vec<Manner>>>) -> ScriptedClient {
+    ScriptedClient::new(move |request, _| {
+        let sampling = &request.sampling;
+        let manner = (request.thinking, sampling.temperature, sampling.seed);
+        asked.lock().unwrap().push(manner);
+        let is_cold = sampling
+            .temperature
+            .is_none_or(|temperature| temperature < 0.5);
+        Script::Reply(match is_cold && !request.thinking {
+            true => ScriptedReply::call("open", &json!({"path": "nowhere.txt"})),
+            false => ScriptedReply::text("I cannot find it."),
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_twice_the_same_way_is_asked_otherwise() {
+    let world = World::new(3, 25);
+    let (cold, warm) = ((false, Some(0.0), None), (false, Some(0.7), Some(2)));
+    let (open, thinks) = ((false, None, None), (true, None, Some(2)));
+    let cases = [
+        (true, Some(0.0), vec![cold, cold, warm]),
+        (false, None, vec![open, open, thinks]),
+    ];
+    for (small, temperature, expected) in cases {
+        let settings = Settings {
+            mode: Mode::Answer,
+            main_thinks: false,
+            small,
+            ..Settings::default()
+        };
+        let run = begun(&world, &settings).await;
+        let asked = Arc::default();
+        let model = ModelChoice {
+            temperature,
+            ..choice(Arc::new(stubborn(Arc::clone(&asked))))
+        };
+        let swarm = swarm_of(&run, world.documents(), model, None);
+        swarm.go().await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), expected, "small: {small}");
     }
 }
 

@@ -36,7 +36,7 @@ impl Agent {
         task: &str,
         state: &TaskState,
     ) -> Result<Option<String>, RunError> {
-        if !self.checks_drift || state.steps() > MOST * super::REMIND_EVERY {
+        if self.small || state.steps() > MOST * super::REMIND_EVERY {
             return Ok(None);
         }
         let brief = Agent {

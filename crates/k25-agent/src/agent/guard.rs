@@ -132,6 +132,11 @@ pub(super) fn is_struggling(turns: &[Turn]) -> bool {
     !before.failed.is_empty() && !last.failed.is_empty()
 }
 
+/// Whether the last two turns failed with the same error: the agent would well do the same again.
+pub(super) fn is_stuck(turns: &[Turn]) -> bool {
+    failures_in_a_row(turns) >= 2
+}
+
 /// An error without its numbers, which change from call to call.
 fn normalised(text: &str) -> String {
     text.chars()
@@ -223,6 +228,9 @@ mod tests {
         assert!(nudges(&turns[..3])[0].contains("same error"));
         assert!(!is_hopeless(&turns[..7]) && is_hopeless(&turns));
         assert!(is_struggling(&turns[..2]) && !is_struggling(&turns[..1]));
+        assert!(is_stuck(&turns[..2]) && !is_stuck(&turns[..1]));
+        let other = [turns[0].clone(), turn("{}", "error: no such path", true)];
+        assert!(is_struggling(&other) && !is_stuck(&other));
     }
 
     #[test]

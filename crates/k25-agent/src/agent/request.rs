@@ -15,11 +15,13 @@ use super::reply::{answered, judged, wasted};
 use super::{Agent, ModelChoice, guard};
 use crate::budget::{AnswerWish, Limit};
 use crate::event::{EventKind, Usage};
-use crate::run::{Reservation, Run, RunError, Share, Stop, TaskState, guessed_tokens};
+use crate::run::{Reservation, Run, RunError, Share, Stop, TaskState, Turn, guessed_tokens};
 use crate::tools::Toolset;
 
 /// The temperature after a bad answer.
 const COOL: f32 = 0.3;
+/// The least temperature after the same failure twice: the likeliest answer would be the same again.
+const WARM: f32 = 0.7;
 /// Most tokens of an answer where nobody says and the budget must know: without reasoning, and with.
 const ANSWER_TOKENS: [u64; 2] = [8_192, 32_768];
 /// Bytes of a text between two looks for stutter.
@@ -73,13 +75,15 @@ impl Agent {
             counted if self.share() == Share::All => counted.min(guessed_prompt(&messages, tools)),
             counted => counted,
         };
-        let thinking = self.thinking || guard::is_struggling(&state.turns);
+        let in_need = !self.small && guard::is_struggling(&state.turns);
+        let thinking = self.thinking || in_need;
         let mut ladder = Ladder::new(&self.model);
         loop {
             let began = Instant::now();
             let model = ladder.model();
             let thinks = thinking && !ladder.has_seen_bad();
-            let request = self.request(&ladder, messages.clone(), tools, thinks);
+            let sampling = sampling(&ladder, &state.turns);
+            let request = self.request(model, sampling, messages.clone(), tools, thinks);
             let wish = wish(run, task, model, prompt_tokens, thinks);
             let sent = self.send(run, model, request, wish).await;
             let failure = match sent.outcome {
@@ -121,16 +125,12 @@ impl Agent {
 
     fn request(
         &self,
-        ladder: &Ladder<'_>,
+        model: &ModelChoice,
+        sampling: SamplingOptions,
         messages: Vec<Message>,
         tools: &Toolset,
         thinking: bool,
     ) -> ChatRequest {
-        let model = ladder.model();
-        let temperature = match ladder.has_seen_bad() {
-            true => Some(COOL),
-            false => model.temperature,
-        };
         ChatRequest {
             conversation: Conversation {
                 messages,
@@ -138,10 +138,7 @@ impl Agent {
             },
             tool_choice: ToolChoice::Auto,
             thinking,
-            sampling: SamplingOptions {
-                temperature,
-                ..SamplingOptions::default()
-            },
+            sampling,
             max_tokens: model.max_tokens,
             ..ChatRequest::new(&model.name, Vec::new())
         }
@@ -235,7 +232,8 @@ impl Agent {
         let began = Instant::now();
         let no_tools = Toolset::default();
         let prompt_tokens = guessed_prompt(&messages, &no_tools);
-        let request = self.request(&Ladder::new(&self.model), messages, &no_tools, false);
+        let usual = sampling(&Ladder::new(&self.model), &[]);
+        let request = self.request(&self.model, usual, messages, &no_tools, false);
         let wish = wish(run, task, &self.model, prompt_tokens, false);
         let sent = self.send(run, &self.model, request, wish).await;
         let (text, usage) = match sent.outcome {
@@ -255,6 +253,24 @@ impl Agent {
         };
         run.settle(task, vec![event], sent.reservation).await?;
         Ok(text)
+    }
+}
+
+/// How tokens are chosen after these turns.
+fn sampling(ladder: &Ladder<'_>, turns: &[Turn]) -> SamplingOptions {
+    let usual = ladder.model().temperature;
+    let (temperature, seed) = if ladder.has_seen_bad() {
+        (Some(COOL), None)
+    } else if guard::is_stuck(turns) {
+        // Each try its own seed: another answer than the last time, and the same in each run.
+        (usual.map(|usual| usual.max(WARM)), Some(turns.len() as u64))
+    } else {
+        (usual, None)
+    };
+    SamplingOptions {
+        temperature,
+        seed,
+        ..SamplingOptions::default()
     }
 }
 
