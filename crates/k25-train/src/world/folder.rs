@@ -143,6 +143,9 @@ const TABLE_ROWS: usize = 12;
 const ONE_TABLE: f64 = 0.7;
 /// How often documents without a form of their own have a made-up ending.
 const ANY_ENDING: f64 = 0.5;
+/// How often each folder of a list has a version behind its name, beside lists where one in so many has.
+const ALL_VERSIONS: f64 = 0.35;
+const ONE_VERSION: f64 = 0.3;
 /// Entries from which a folder is a long list.
 const MANY_ENTRIES: usize = 20;
 
@@ -236,6 +239,11 @@ impl Folder {
             return folder;
         }
         folder.question = folder.ask(random);
+        // Held-out folders are as they were fixed, before this was known to matter.
+        let versions = match split == Split::Train && random.aside().chance(ALL_VERSIONS) {
+            true => 1.0,
+            false => ONE_VERSION,
+        };
         while folder.wanted.len() < size.entries {
             let records = match size.records {
                 1 if plan.is_long_table() && layout >= 5 && random.chance(0.7) => {
@@ -249,7 +257,7 @@ impl Folder {
                 .map(|_| plan.record(random, &mut words))
                 .collect();
             let mut entry = plan.naming.entry(random, &mut words, &records[0].name);
-            if random.chance(0.3) && layout < 5 {
+            if random.chance(versions) && layout < 5 {
                 entry = format!("{entry}-{}", ValueKind::Version.draw(random, split));
             }
             let paper = plan.paper(random, &records);

@@ -469,11 +469,18 @@ fn said(name: &str, column: &str, stated: &Stated, path: &str) -> String {
 fn misspelled(pattern: &str, random: &mut Random) -> String {
     let inner = pattern.trim_matches(['{', '}']).trim_start_matches('*');
     let inner = inner.trim_start_matches(['/', '.']);
-    match random.below(3) {
+    let is_in_folders = pattern.starts_with("{*/");
+    match random.below(5) {
+        // Numbers of versions, as names of folders end in.
+        0 if is_in_folders => {
+            let [a, b, c] = [random.below(30), random.below(30), random.below(30)];
+            format!("{{*.{a}.{b}.{c}/{inner}}}")
+        }
         _ if inner.is_empty() => "{*./}".to_owned(),
-        0 => format!("{{*.*.{inner}}}"),
-        1 => format!("{{*/*/{inner}}}"),
-        _ => format!("{{*.{inner}/}}"),
+        1 if is_in_folders => format!("{{*.{inner}}}"),
+        2 => format!("{{*/*/{inner}}}"),
+        3 => format!("{{*.{inner}/}}"),
+        _ => format!("{{*.*.{inner}}}"),
     }
 }
 
