@@ -143,9 +143,10 @@ const TABLE_ROWS: usize = 12;
 const ONE_TABLE: f64 = 0.7;
 /// How often documents without a form of their own have a made-up ending.
 const ANY_ENDING: f64 = 0.5;
-/// How often each folder of a list has a version behind its name, beside lists where one in so many has.
-const ALL_VERSIONS: f64 = 0.35;
-const ONE_VERSION: f64 = 0.3;
+/// How often a folder of a list has a version behind its name.
+const VERSIONS: f64 = 0.3;
+/// Folders that programs lie in.
+const INNER_FOLDERS: [&str; 5] = ["src", "tests", "docs", "examples", "benches"];
 /// Entries from which a folder is a long list.
 const MANY_ENTRIES: usize = 20;
 
@@ -202,6 +203,31 @@ impl Naming {
     }
 }
 
+/// What the entries of one folder have in common where they are folders themselves.
+struct List {
+    /// How often a name ends in a version.
+    versions: f64,
+    /// Whether many files lie beside the wanted one, further in.
+    of_programs: bool,
+    /// For what only such lists have.
+    random: Random,
+}
+
+impl List {
+    /// Some lists are as folders of released programs are: a version behind each name, dozens of files in each. Held-out ones are
+    /// as they were fixed, before that was known to matter.
+    fn draw(random: &Random, split: Split) -> Self {
+        let mut random = random.aside();
+        let is_trained = split == Split::Train;
+        let all_have_versions = is_trained && random.chance(0.35);
+        Self {
+            versions: if all_have_versions { 1.0 } else { VERSIONS },
+            of_programs: is_trained && random.chance(0.5),
+            random,
+        }
+    }
+}
+
 impl Folder {
     /// A folder of at most `size`.
     pub fn new(random: &mut Random, split: Split, size: Size) -> Self {
@@ -239,11 +265,7 @@ impl Folder {
             return folder;
         }
         folder.question = folder.ask(random);
-        // Held-out folders are as they were fixed, before this was known to matter.
-        let versions = match split == Split::Train && random.aside().chance(ALL_VERSIONS) {
-            true => 1.0,
-            false => ONE_VERSION,
-        };
+        let mut list = List::draw(random, split);
         while folder.wanted.len() < size.entries {
             let records = match size.records {
                 1 if plan.is_long_table() && layout >= 5 && random.chance(0.7) => {
@@ -257,7 +279,7 @@ impl Folder {
                 .map(|_| plan.record(random, &mut words))
                 .collect();
             let mut entry = plan.naming.entry(random, &mut words, &records[0].name);
-            if random.chance(versions) && layout < 5 {
+            if random.chance(list.versions) && layout < 5 {
                 entry = format!("{entry}-{}", ValueKind::Version.draw(random, split));
             }
             let paper = plan.paper(random, &records);
@@ -270,6 +292,7 @@ impl Folder {
             };
             if layout < 5 {
                 folder.add_others(random, &entry, split);
+                folder.add_program(&mut list, &entry, split);
             }
             folder.papers.insert(path.clone(), paper);
             folder.wanted.insert(entry, path);
@@ -334,6 +357,25 @@ impl Folder {
         for _ in 0..random.below(4) {
             let name = format!("{entry}{}", random.pick::<&str>(&OTHER_FILES));
             self.papers.insert(name, noise_paper(random, split));
+        }
+    }
+
+    /// Many files further in, in a list of programs.
+    fn add_program(&mut self, list: &mut List, entry: &str, split: Split) {
+        if !list.of_programs {
+            return;
+        }
+        let random = &mut list.random;
+        let inner = *random.pick(&INNER_FOLDERS);
+        // Few or many: a product of two draws.
+        for number in 0..random.below(10) * random.below(10) {
+            let word = Words::word(random, split);
+            let paper = Paper {
+                text: format!("{word}\n"),
+                rows: Vec::new(),
+            };
+            let path = format!("{entry}{inner}/{word}{number}.txt");
+            self.papers.insert(path, paper);
         }
     }
 
