@@ -25,14 +25,22 @@ fn plain(text: &str) -> String {
 
 /// The whole of an address of which a line states more than the text has; `None` where the text is no address, or whole.
 pub(super) fn whole_address<'a>(text: &str, line: &'a str) -> Option<&'a str> {
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return None;
-    }
-    let rest = &line[line.find(text)?..];
+    let rest = &line[line.find(text).filter(|_| is_address(text))?..];
     let ends = |c: char| c.is_whitespace() || "\"'`<>()[]{}|\\,;".contains(c);
     let whole = &rest[..rest.find(ends).unwrap_or(rest.len())];
     let whole = whole.trim_end_matches(['.', ':', '!', '?', '*']);
     (whole.len() > text.len()).then_some(whole)
+}
+
+/// An address without the slash at its end, where a line ends it so: `https://a.org/b` for `https://a.org/b/`.
+pub(super) fn without_slash<'a>(text: &'a str, line: &str) -> Option<&'a str> {
+    let shorter = text.strip_suffix('/').filter(|text| is_address(text))?;
+    let is_there = line.contains(shorter) && whole_address(shorter, line).is_none();
+    is_there.then_some(shorter)
+}
+
+fn is_address(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// The words of a text in small letters.
@@ -46,6 +54,13 @@ fn words(text: &str) -> Vec<String> {
 pub(super) fn is_key(column: &str, line: &str) -> bool {
     let key = line.split_once([':', '=']).map(|(key, _)| words(key));
     key.is_some_and(|key| key == words(column))
+}
+
+/// Whether a line states a text as all that a column is, as in `version = "1.2"`.
+pub(super) fn is_entry(column: &str, text: &str, line: &str) -> bool {
+    let around = |c: char| c.is_whitespace() || "\"',;".contains(c);
+    let value = line.split_once([':', '=']).map(|(_, value)| value);
+    is_key(column, line) && value.is_some_and(|value| value.trim_matches(around) == text)
 }
 
 /// How closely a line names a column: the number of words of its name if all of them stand there, else 0.
@@ -110,6 +125,25 @@ mod tests {
         );
         assert_eq!(whole_address("https://a.org", "at https://a.org."), None);
         assert_eq!(whole_address("https://a.org/", "b,https://a.org/,7"), None);
+    }
+
+    #[test]
+    fn an_address_loses_a_slash_that_its_line_has_not() {
+        let line = "repository = \"https://a.org/b\"";
+        let without = |text| without_slash(text, line);
+        assert_eq!(without("https://a.org/b/"), Some("https://a.org/b"));
+        for text in ["https://a.org/", "https://a.org/b", "a.org/b/", "/"] {
+            assert_eq!(without(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_entry_states_one_value_and_no_more() {
+        for line in ["version = \"1.2\"", "Version: 1.2", "\"version\": \"1.2\","] {
+            assert!(is_entry("version", "1.2", line), "{line}");
+            assert!(!is_entry("rust-version", "1.2", line), "{line}");
+        }
+        assert!(!is_entry("city", "France", "city: Paris, France"));
     }
 
     #[test]

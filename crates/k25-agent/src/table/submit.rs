@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::spelling::{as_spelled, is_key, naming, whole_address, whole_name};
+use super::spelling::{
+    as_spelled, is_entry, is_key, naming, whole_address, whole_name, without_slash,
+};
 use super::{Author, Cell, Evidence, display, row_key};
 use crate::contract::{Column, ColumnType, Contract, is_stated_in, normalise};
 use crate::documents::{DocumentError, Documents, Part};
@@ -245,8 +247,9 @@ impl Check<'_> {
         Ok((value, Some(evidence)))
     }
 
-    /// Removes values that one line states once and several columns of a row claim, but for the column that the line names
-    /// best: `version = "1.2"` is no `rust-version`. Where it names none of them, or all alike, they stay.
+    /// Removes values that one line states once for another column: `version = "1.2"` is no `rust-version`. It is the other's
+    /// where the line is nothing but its entry, or names it better and it claims the value too. Where a line names none of
+    /// them, or all alike, they stay.
     fn taken_twice(&self, cells: &mut Vec<Cell>) -> Vec<(String, String)> {
         let is_key = |cell: &Cell| self.contract.keys().any(|key| key.name == cell.column);
         let claims: Vec<Cell> = cells.iter().filter(|cell| !is_key(cell)).cloned().collect();
@@ -263,7 +266,11 @@ impl Check<'_> {
                     && other.evidence.as_ref().map(place) == Some(place(evidence))
                     && closeness(&other.column) > closeness(&cell.column)
             };
-            claims.iter().find(claims_it)
+            let claimed = claims.iter().find(claims_it).map(|other| &other.column);
+            claimed.or_else(|| {
+                self.entry_of(&text, &evidence.quote)
+                    .filter(|name| **name != cell.column)
+            })
         };
         let mut problems = Vec::new();
         cells.retain(|cell| {
@@ -273,12 +280,20 @@ impl Check<'_> {
             let shown = shortened(&evidence.quote, 80);
             let message = format!(
                 "not on line {}, which says it of {}: {shown}",
-                evidence.line, owner.column
+                evidence.line, owner
             );
             problems.push((place(&cell.row, &cell.column), message));
             false
         });
         problems
+    }
+
+    /// The column that is no key whose entry a line is, with this value.
+    fn entry_of(&self, text: &str, line: &str) -> Option<&String> {
+        let columns = self.contract.columns.iter();
+        let mut others = columns.filter(|column| !column.is_key);
+        let owner = others.find(|column| is_entry(&column.name, text, line));
+        owner.map(|column| &column.name)
     }
 
     /// The value as its source spells it, and where it stands there.
@@ -350,7 +365,7 @@ fn spelled(column: &Column, value: &Value, quote: &str) -> Option<Value> {
     let found = text.and_then(|text| match quote.contains(text) {
         true if column.is_key => whole_address(text, quote).or_else(|| whole_name(text, quote)),
         true => whole_address(text, quote),
-        false => as_spelled(text, quote),
+        false => as_spelled(text, quote).or_else(|| without_slash(text, quote)),
     });
     match found {
         Some(found) => Some(Value::from(found)),
@@ -641,6 +656,12 @@ mod tests {
             "ok: a-b, 2 values\na-b.rust-version: not on line 3, which says it of version: version = \"1.70.0\"\n\
              missing: a-b.repository; null if not stated"
         );
+        // Though nobody claims it for that column.
+        let alone = check_manifest(json!({
+            "name": {"value": "a-b", "line": 2},
+            "rust-version": {"value": "1.70.0", "line": 3},
+        }));
+        assert_eq!(alone.accepted.len(), 1, "{}", alone.text());
         // A line that names neither may be both.
         let both = check(json!([{
             "name": {"value": "anyhow", "line": 1},
